@@ -1,0 +1,112 @@
+"""The plain loop: one process, one thread, deterministic. The reference that every other runner must equal bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from federates.runtime.federate import Federate, Federation, FederationError
+from federates.runtime.port import NEVER_NS, Document, Sample
+from federates.runtime.seat import Packet, Recorder, Seat, Sent, Watch, gather, links_with_coupling
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an output goes: the seat and port that take it, the gather index of a vector, the delay of events."""
+
+    target: Seat
+    port: str
+    index: np.ndarray | None
+    delay_ns: int
+
+    def deliver(self, sent: Packet) -> None:
+        """Hand over what was sent."""
+        if isinstance(sent, tuple):
+            for event in sent:
+                self.target.accept_event(self.port, event, event.t_ns + self.delay_ns)
+        else:
+            self.target.accept_value(self.port, sent if isinstance(sent, Document) else take(sent, self.index))
+
+
+def take(sample: Sample, index: np.ndarray | None) -> Sample:
+    """The part of a sample that a target asked for."""
+    if index is None:
+        return sample
+    t_ns = sample.t_ns if isinstance(sample.t_ns, int) else sample.t_ns[index]
+    part = Sample(sample.values[index], t_ns, sample.quality[index])
+    part.values.flags.writeable = False
+    return part
+
+
+def make_routes(federation: Federation, seats: Mapping[str, Seat]) -> dict[tuple[str, str], list[Route]]:
+    """Routes by (source, source port). FederationError names the link that does not fit."""
+    routes: dict[tuple[str, str], list[Route]] = {}
+    fed: set[tuple[str, str]] = set()
+    for link in links_with_coupling(federation):
+        where = f"link {link.source}.{link.source_port} -> {link.target}.{link.target_port}"
+        source, target = seats.get(link.source), seats.get(link.target)
+        if source is None or target is None:
+            raise FederationError(f"{where}: there is no federate {link.source if source is None else link.target}")
+        if link.source_port not in source.outputs:
+            raise FederationError(f"{where}: {link.source} has no output {link.source_port}; it has {', '.join(source.outputs)}")
+        if link.target_port not in target.inputs:
+            raise FederationError(f"{where}: {link.target} has no input {link.target_port}; it has {', '.join(target.inputs)}")
+        port = target.inputs[link.target_port]
+        index = gather(source.outputs[link.source_port], port, where)
+        if port.kind == "event" and link.delay_ns <= 0:
+            raise FederationError(f"{where}: an event needs a delay above 0")
+        if port.kind != "event" and (link.target, link.target_port) in fed:
+            raise FederationError(f"{where}: this input already has a source; only event ports take several")
+        fed.add((link.target, link.target_port))
+        routes.setdefault((link.source, link.source_port), []).append(Route(target, link.target_port, index, link.delay_ns))
+    return routes
+
+
+def make_seats(
+    federation: Federation, recorder: Recorder, watch: Watch | None = None, federates: Mapping[str, Federate] | None = None
+) -> dict[str, Seat]:
+    """Build every federate (or take those given) and seat it."""
+    given = federates or {}
+    return {s.name: Seat(s.name, given.get(s.name) or s.build(), federation, recorder, watch) for s in federation.specs}
+
+
+def run_local(
+    federation: Federation,
+    recorder: Recorder,
+    watch: Watch | None = None,
+    federates: Mapping[str, Federate] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Run a federation to its stop time in this thread.
+
+    `federates` may hold ready-made federates by name (tests, notebooks). Raises FederationError for a federation that does not
+    fit together and FederateFailure for a federate that fails; every federate's `stop` is called in either case.
+    """
+    if not federation.specs:
+        raise FederationError("the federation is empty: name at least one federate")
+    seats = make_seats(federation, recorder, watch, federates)
+    try:
+        routes = make_routes(federation, seats)
+        _deliver(routes, [(seat, seat.start()) for seat in seats.values()])
+        order = list(seats.values())
+        while True:
+            calls = [(seat.next_call_ns(), seat) for seat in order]
+            t_ns = min(due for due, _ in calls)
+            if t_ns >= NEVER_NS:
+                break
+            _deliver(routes, [(seat, seat.call(t_ns)) for due, seat in calls if due == t_ns])
+            if progress:
+                progress(t_ns)
+    finally:
+        for seat in seats.values():
+            seat.stop()
+
+
+def _deliver(routes: Mapping[tuple[str, str], list[Route]], answers: list[tuple[Seat, list[Sent]]]) -> None:
+    """Hand over everything published at one instant, after everybody was called."""
+    for seat, sent in answers:
+        for port, value in sent:
+            for route in routes.get((seat.name, port), ()):
+                route.deliver(value)
