@@ -1,0 +1,81 @@
+"""Bytes on the wire: how samples, documents and events travel between processes.
+
+A value message is a header, the layout (JSON, in the first message of a publication only), and the arrays in little-endian order:
+
+    u8 kind (0 sample, 1 document), u8 flags, u16 unused, u32 layout bytes, u64 layout hash, i64 t_ns, i64 version
+    flags & 1: times i64[n] follow     flags & 2: quality u16[n] follows     then values f64[n], or the document's text
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from federates.runtime.federate import FederationError
+from federates.runtime.port import Document, Event, Port, Sample, canonical_json
+
+_HEADER = struct.Struct("<BBHIQqq")
+_TIMES, _QUALITY = 1, 2
+
+
+def encode(port: Port, layout_hash: int, value: Sample | Document, *, first: bool) -> bytes:
+    """One value message of a publication; `first` adds the layout."""
+    layout = canonical_json({"name": port.name, "unit": port.unit, "ids": port.ids, "kind": port.kind}).encode() if first else b""
+    if isinstance(value, Document):
+        return _HEADER.pack(1, 0, 0, len(layout), layout_hash, value.t_ns, value.version) + layout + value.text.encode()
+    flags, parts = 0, [layout]
+    t_ns = value.t_ns
+    if not isinstance(t_ns, int):
+        flags, parts = flags | _TIMES, [*parts, np.ascontiguousarray(t_ns, "<i8").tobytes()]
+        t_ns = 0
+    if value.quality.any():
+        flags, parts = flags | _QUALITY, [*parts, np.ascontiguousarray(value.quality, "<u2").tobytes()]
+    parts.append(np.ascontiguousarray(value.values, "<f8").tobytes())
+    return _HEADER.pack(0, flags, 0, len(layout), layout_hash, t_ns, 0) + b"".join(parts)
+
+
+@dataclass(slots=True)
+class Reader:
+    """Decodes the messages of one publication; learns its layout from the first."""
+
+    where: str
+    source: Port | None = None
+    layout_hash: int = 0
+
+    def decode(self, message: bytes) -> Sample | Document:
+        """The value in a message. FederationError where the layout differs from the one announced at start."""
+        kind, flags, _, layout_bytes, layout_hash, t_ns, version = _HEADER.unpack_from(message)
+        at = _HEADER.size
+        if layout_bytes:
+            layout = json.loads(message[at : at + layout_bytes])
+            self.source = Port(layout["name"], layout["unit"], tuple(layout["ids"]), kind=layout["kind"])
+            self.layout_hash = layout_hash
+            at += layout_bytes
+        if self.source is None or layout_hash != self.layout_hash:
+            raise FederationError(f"{self.where}: the layout of the values is not the one announced at start")
+        if kind == 1:
+            return Document(message[at:].decode(), t_ns, version)
+        size = self.source.size
+        times: int | np.ndarray = t_ns
+        if flags & _TIMES:
+            times = np.frombuffer(message, "<i8", size, at)
+            at += 8 * size
+        quality = np.zeros(size, np.uint16)
+        if flags & _QUALITY:
+            quality = np.frombuffer(message, "<u2", size, at)
+            at += 2 * size
+        return Sample(np.frombuffer(message, "<f8", size, at), times, quality)
+
+
+def encode_event(event: Event, arrival_ns: int) -> bytes:
+    """An event message, with the time at which it is to be handed over."""
+    return canonical_json([arrival_ns, event.t_ns, event.source, event.seq, event.payload]).encode()
+
+
+def decode_event(message: bytes) -> tuple[int, Event]:
+    """Arrival time and event."""
+    arrival_ns, t_ns, source, seq, payload = json.loads(message)
+    return arrival_ns, Event(t_ns, source, seq, payload)
