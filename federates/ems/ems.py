@@ -1,0 +1,204 @@
+"""The EMS federate: takes TBLMs, scans, predicts, and holds its predictions against what then happened.
+
+It looks at telemetry every period. At each scan it solves the present state and an N-1 over every branch and the largest
+generators, once with the TBLMs and once with constant P and Q, and publishes both as `prediction`. When a branch or a generator is
+then lost, the last prediction made before is compared with what the buses do: after `fast_ns` against the fast set, after
+`settled_ns` against the settled one (`outcome`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from federates.ems.mailbox import Mailbox
+from federates.ems.view import Telemetry, View
+from federates.grid.feeder import FeederModel
+from federates.grid.fleet import FrequencySettings
+from federates.grid.transmission import TransmissionModel
+from federates.runtime.federate import S_NS, Step
+from federates.runtime.port import Inputs, Outputs, Port
+from federates.tblm.model import CurveSet, Tblm
+
+_HORIZONS: tuple[CurveSet, ...] = ("fast", "settled")
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A TBLM builder (name of its federate), its bus, and the feeder models whose documents are known to the EMS."""
+
+    builder: str
+    bus: str
+    models: tuple[FeederModel, ...]
+
+
+@dataclass(frozen=True)
+class Ems:
+    """Parameters of the EMS federate."""
+
+    model: TransmissionModel
+    feeds: tuple[Feed, ...]
+    frequency: FrequencySettings = field(default_factory=FrequencySettings)
+    scan_ns: int = 60 * S_NS
+    period_ns: int = S_NS
+    generators: int = 3
+    fast_ns: int = 2 * S_NS
+    settled_ns: int = 120 * S_NS
+
+
+@dataclass
+class _Watched:
+    """A loss that has happened, waiting to be compared."""
+
+    name: str
+    kind: str
+    t_ns: int
+    before: Telemetry
+    predictions: Mapping[CurveSet, Mapping[str, Any]]
+    tblms: Mapping[str, Tblm]
+    open: list[CurveSet]
+
+
+class EmsFederate:
+    """The EMS of the transmission operator."""
+
+    def __init__(self, params: Ems) -> None:
+        if params.scan_ns % params.period_ns:
+            raise ValueError(f"EMS: scan_ns {params.scan_ns} is not a multiple of period_ns {params.period_ns}")
+        self.params = params
+        self.period_ns = params.period_ns
+        buses = tuple(feed.bus for feed in params.feeds)
+        self._view = view = View(params.model, buses, params.frequency)
+        engine = view.engine
+        self._mailboxes = {
+            feed.builder: Mailbox(feed.bus, frozenset(model.hash() for model in feed.models)) for feed in params.feeds
+        }
+        self.inputs: Sequence[Port] = (
+            *(Port(f"tblm_{feed.builder}", kind="document", doc=f"TBLM of bus {feed.bus}") for feed in params.feeds),
+            Port("f_hz", "Hz"),
+            Port("all_v_pu", "pu", engine.bus_names),
+            Port("load_p_w", "W", engine.bus_names),
+            Port("load_q_var", "var", engine.bus_names),
+            Port("line_status", "1", engine.branch_names),
+            Port("gen_p_w", "W", engine.generator_names),
+        )
+        self.outputs: Sequence[Port] = (
+            Port("prediction", kind="document", doc="present state and N-1, with TBLMs and with constant P, Q"),
+            Port("outcome", kind="document", doc="a prediction and what then happened, a document a loss, bus and horizon"),
+            Port("ack", kind="event", doc="{bus, seq, accepted, reason} for every TBLM"),
+        )
+        self._last: Telemetry | None = None
+        self._scanned: dict[CurveSet, Mapping[str, Any]] = {}
+        self._watched: list[_Watched] = []
+
+    def start(self, t_ns: int) -> Outputs:
+        """Nothing is known yet."""
+        return {}
+
+    def step(self, t_ns: int, inputs: Inputs) -> Step:
+        """Judge new TBLMs, look for losses, compare, and scan when it is time."""
+        acks = [ack for builder, box in self._mailboxes.items() if (ack := box.take(inputs[f"tblm_{builder}"], t_ns)) is not None]
+        outputs: dict[str, Any] = {"ack": acks}
+        now = _telemetry(t_ns, inputs)
+        if now is None:
+            return Step(outputs)
+        modes = {box.bus: box.usable(t_ns) for box in self._mailboxes.values()}
+        tblms = {bus: tblm for bus, (_, tblm) in modes.items() if tblm is not None}
+        if self._last is not None:
+            self._watch_losses(self._last, now, tblms)
+        outcomes = [row for watched in self._watched for row in self._compare(watched, now)]
+        self._watched = [watched for watched in self._watched if watched.open]
+        if outcomes:
+            outputs["outcome"] = {"outcomes": outcomes}
+        if t_ns % self.params.scan_ns == 0:
+            outputs["prediction"] = self._scan(now, tblms, {bus: mode for bus, (mode, _) in modes.items()})
+        self._last = now
+        return Step(outputs)
+
+    def stop(self) -> None:
+        """Nothing to release."""
+
+    def _scan(self, now: Telemetry, tblms: Mapping[str, Tblm], modes: Mapping[str, str]) -> dict[str, Any]:
+        view = self._view
+        view.set(now)
+        generators = view.largest_generators(now, self.params.generators)
+        constant = view.outages(now, {})
+        constant |= {name: view.generator_loss(now, name, {}, "fast", "with_constant") for name in generators}
+        tables: dict[str, Any] = {}
+        for which in _HORIZONS:
+            curves = view.curves(now, tblms, which, now.f_hz)
+            with_tblm = view.outages(now, curves)
+            with_tblm |= {name: view.generator_loss(now, name, tblms, which, "with_tblm") for name in generators}
+            tables[which] = with_tblm
+            self._scanned[which] = {
+                "scan_ns": now.t_ns,
+                "base": view.measured(now),
+                "rows": {name: {"with_tblm": with_tblm[name], "with_constant": constant[name]} for name in constant},
+            }
+        fast = view.curves(now, tblms, "fast", now.f_hz)
+        return {
+            "scan_ns": now.t_ns,
+            "modes": modes,
+            "measured": view.measured(now),
+            "base": {"with_tblm": view.base(now, fast), "with_constant": view.base(now, {})},
+            "contingencies": [
+                {
+                    "name": name,
+                    "kind": "generator" if name in generators else "line",
+                    "with_constant": constant[name],
+                    "with_tblm": tables["fast"][name],
+                    "with_tblm_settled": tables["settled"][name],
+                }
+                for name in constant
+            ],
+        }
+
+    def _watch_losses(self, before: Telemetry, now: Telemetry, tblms: Mapping[str, Tblm]) -> None:
+        engine = self._view.engine
+        lost = [("line", engine.branch_names[i]) for i in np.flatnonzero((before.line_status > 0.5) & (now.line_status < 0.5))]
+        lost += [("generator", engine.generator_names[i]) for i in np.flatnonzero((before.gen_p_w > 0.0) & (now.gen_p_w == 0.0))]
+        for kind, name in lost:
+            predictions = {which: {**table, "row": table["rows"].get(name)} for which, table in self._scanned.items()}
+            self._watched.append(_Watched(name, kind, now.t_ns, before, predictions, dict(tblms), list(_HORIZONS)))
+
+    def _compare(self, watched: _Watched, now: Telemetry) -> list[dict[str, Any]]:
+        due = {"fast": self.params.fast_ns, "settled": self.params.settled_ns}
+        rows = []
+        for which in list(watched.open):
+            if now.t_ns < watched.t_ns + due[which]:
+                continue
+            watched.open.remove(which)
+            truth = self._view.measured(now)
+            given_voltage = self._view.at_voltage(watched.before, watched.tblms, which, truth["v_pu"], now.f_hz)
+            prediction = watched.predictions.get(which)
+            row = prediction["row"] if prediction else None
+            rows.append(
+                {
+                    "event": watched.name,
+                    "kind": watched.kind,
+                    "t_ns": watched.t_ns,
+                    "compared_ns": now.t_ns,
+                    "horizon": which,
+                    "scan_ns": prediction["scan_ns"] if prediction else None,
+                    "base": prediction["base"] if prediction else None,
+                    "before": self._view.measured(watched.before),
+                    "truth": truth,
+                    "predicted_with_tblm": row["with_tblm"] if row else None,
+                    "predicted_with_constant": row["with_constant"] if row else None,
+                    "at_true_voltage_with_tblm": given_voltage,
+                }
+            )
+        return rows
+
+
+def _telemetry(t_ns: int, inputs: Inputs) -> Telemetry | None:
+    """The measured state; None while something is missing."""
+    names = ("all_v_pu", "load_p_w", "load_q_var", "line_status", "gen_p_w")
+    arrays = [inputs[name].values for name in names]
+    f_hz = inputs["f_hz"].scalar
+    if not np.isfinite(f_hz) or not all(np.isfinite(array).all() for array in arrays):
+        return None
+    return Telemetry(t_ns, f_hz, *arrays)

@@ -1,0 +1,208 @@
+"""The EMS's own picture of the transmission system: power flow and N-1, with TBLM curves and, beside it, with constant P and Q."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federates.grid.contingency import contingencies
+from federates.grid.fleet import FrequencySettings
+from federates.grid.frequency import FrequencyResponse
+from federates.grid.transmission import LoadCurve, PowerFlow, Transmission, TransmissionError, TransmissionModel
+from federates.tblm.model import CurveSet, Tblm, evaluate
+
+FloatArray = NDArray[np.float64]
+Method = Literal["with_constant", "with_tblm"]
+_RIDE_S, _RIDE_STEP_S = 30.0, 0.25
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """The transmission system as measured at one moment, in the order of the network's names."""
+
+    t_ns: int
+    f_hz: float
+    v_pu: FloatArray
+    load_p_w: FloatArray
+    load_q_var: FloatArray
+    line_status: FloatArray
+    gen_p_w: FloatArray
+
+
+class View:
+    """A network of its own, set to telemetry. `buses` are those that TBLMs speak of."""
+
+    def __init__(self, model: TransmissionModel, buses: Sequence[str], settings: FrequencySettings) -> None:
+        self.engine = Transmission(model)
+        self.buses = tuple(buses)
+        self._at = [self.engine.bus_names.index(bus) for bus in self.buses]
+        self._settings = settings
+        fleet = settings.model(self.engine)
+        self._fleet = fleet
+        shares = {m.name: m.rating_va for m in fleet.machines if m.governor is not None}
+        self.engine.set_slack_shares(shares or None)
+
+    def set(self, telemetry: Telemetry) -> None:
+        """Take over topology, generation and loads. Loads are what was measured, whatever they hang on."""
+        engine = self.engine
+        for name, status in zip(engine.branch_names, telemetry.line_status.tolist(), strict=True):
+            (engine.close_line if status > 0.5 else engine.open_line)(name)
+        for name, p_w in zip(engine.generator_names, telemetry.gen_p_w.tolist(), strict=True):
+            if p_w == 0.0 and engine.is_running(name):
+                engine.trip_generator(name)
+            elif p_w != 0.0:
+                if not engine.is_running(name):
+                    engine.restore_generator(name)
+                engine.set_generator(name, p_w)
+        for name, p_w, q_var in zip(engine.bus_names, telemetry.load_p_w.tolist(), telemetry.load_q_var.tolist(), strict=True):
+            engine.set_bus_load(name, p_w, q_var)
+            engine.set_native_share(name, 0.0)
+
+    def curves(self, telemetry: Telemetry, tblms: Mapping[str, Tblm], which: CurveSet, f_hz: float) -> dict[str, LoadCurve]:
+        """Load of each TBLM bus over voltage at a frequency: what was measured, moved as the TBLM's curve moves."""
+        made: dict[str, LoadCurve] = {}
+        for bus, i in zip(self.buses, self._at, strict=True):
+            if bus in tblms:
+                made[bus] = _moved(tblms[bus], which, telemetry, i, f_hz)
+        return made
+
+    def base(self, telemetry: Telemetry, curves: Mapping[str, LoadCurve]) -> dict[str, Any]:
+        """Power flow of the present state at the TBLM buses."""
+        try:
+            return self._row(self.engine.solve_with_curves(curves), telemetry.f_hz)
+        except TransmissionError as error:
+            return self._failed(error)
+
+    def outages(
+        self, telemetry: Telemetry, names: Sequence[str] | None, curves: Mapping[str, LoadCurve]
+    ) -> dict[str, dict[str, Any]]:
+        """The TBLM buses after each outage of a branch (None: of every branch in service)."""
+        wanted = list(names) if names is not None else [n for n in self.engine.branch_names if self.engine.is_closed(n)]
+        table = contingencies(self.engine, wanted, curves)
+        rows: dict[str, dict[str, Any]] = {}
+        for k, name in enumerate(table.outages):
+            if table.status[k] != "ok":
+                rows[name] = {"converged": False, "reason": table.status[k]}
+                continue
+            rows[name] = self._values(table.v_pu[k, self._at], telemetry, curves)
+        return rows
+
+    def generator_loss(
+        self, telemetry: Telemetry, name: str, tblms: Mapping[str, Tblm], which: CurveSet, method: Method
+    ) -> dict[str, Any]:
+        """The TBLM buses at the lowest frequency within 30 s of losing a generator.
+
+        Frequency by the EMS's own response model, in which the TBLM buses follow frequency by their curves (`with_tblm`) or not
+        at all (`with_constant`); then a power flow with the governors' power at that moment.
+        """
+        engine, f0 = self.engine, self._settings.nominal_hz
+        lost_w = float(telemetry.gen_p_w[engine.generator_names.index(name)])
+        at_buses = {
+            bus: (float(telemetry.load_p_w[i]), float(telemetry.v_pu[i])) for bus, i in zip(self.buses, self._at, strict=True)
+        }
+        fixed_w = sum(p for p, _ in at_buses.values())
+        native_w = float(telemetry.load_p_w.sum()) - fixed_w
+        ride = FrequencyResponse(self._fleet, fixed_w, native_w)
+        ride.trip(name if any(m.name == name for m in self._fleet.machines) else None, lost_w)
+        nadir_hz, response = telemetry.f_hz, ride.response_by_machine()
+        f_hz = telemetry.f_hz
+        for _ in range(round(_RIDE_S / _RIDE_STEP_S)):
+            drawn_w = fixed_w
+            if method == "with_tblm":
+                drawn_w = sum(
+                    p + _change(tblms[bus], which, v, f_hz, v, telemetry.f_hz)[0] if bus in tblms else p
+                    for bus, (p, v) in at_buses.items()
+                )
+            f_hz = ride.step(round(_RIDE_STEP_S * 1e9), drawn_w, native_w).f_hz
+            if f_hz < nadir_hz:
+                nadir_hz, response = f_hz, ride.response_by_machine()
+        curves = self.curves(telemetry, tblms, which, nadir_hz) if method == "with_tblm" else {}
+        engine.trip_generator(name)
+        engine.set_response({g: p for g, p in response.items() if engine.is_running(g)})
+        try:
+            row = self._values(engine.solve_with_curves(curves).v_pu[self._at], telemetry, curves)
+        except TransmissionError as error:
+            row = self._failed(error)
+        finally:
+            engine.set_response({})
+            engine.restore_generator(name)
+        return {**row, "f_hz": nadir_hz, "f0_hz": f0}
+
+    def largest_generators(self, telemetry: Telemetry, count: int) -> list[str]:
+        """The machines whose loss moves frequency most."""
+        turning = {m.name for m in self._fleet.machines}
+        at_work = zip(telemetry.gen_p_w.tolist(), self.engine.generator_names, strict=True)
+        by_power = sorted((-p_w, name) for p_w, name in at_work if name in turning and p_w > 0.0)
+        return [name for _, name in by_power[:count]]
+
+    def at_voltage(
+        self, telemetry: Telemetry, tblms: Mapping[str, Tblm], which: CurveSet, v_pu: Mapping[str, float], f_hz: float
+    ) -> dict[str, Any]:
+        """What the TBLM buses draw at given voltages and frequency, without a power flow (a sag that is already there)."""
+        p_w, q_var = {}, {}
+        for bus, i in zip(self.buses, self._at, strict=True):
+            p, q = float(telemetry.load_p_w[i]), float(telemetry.load_q_var[i])
+            if bus in tblms:
+                dp, dq = _change(tblms[bus], which, v_pu[bus], f_hz, float(telemetry.v_pu[i]), telemetry.f_hz)
+                p, q = p + dp, q + dq
+            p_w[bus], q_var[bus] = p, q
+        return {"v_pu": dict(v_pu), "p_w": p_w, "q_var": q_var, "converged": True}
+
+    def measured(self, telemetry: Telemetry) -> dict[str, Any]:
+        """The TBLM buses as measured."""
+        pick = {bus: i for bus, i in zip(self.buses, self._at, strict=True)}
+        return {
+            "v_pu": {bus: float(telemetry.v_pu[i]) for bus, i in pick.items()},
+            "p_w": {bus: float(telemetry.load_p_w[i]) for bus, i in pick.items()},
+            "q_var": {bus: float(telemetry.load_q_var[i]) for bus, i in pick.items()},
+            "f_hz": telemetry.f_hz,
+        }
+
+    def _row(self, flow: PowerFlow, f_hz: float) -> dict[str, Any]:
+        pick = {bus: i for bus, i in zip(self.buses, self._at, strict=True)}
+        return {
+            "v_pu": {bus: float(flow.v_pu[i]) for bus, i in pick.items()},
+            "p_w": {bus: float(flow.bus_p_w[i]) for bus, i in pick.items()},
+            "q_var": {bus: float(flow.bus_q_var[i]) for bus, i in pick.items()},
+            "f_hz": f_hz,
+            "converged": True,
+        }
+
+    def _values(self, v_pu: FloatArray, telemetry: Telemetry, curves: Mapping[str, LoadCurve]) -> dict[str, Any]:
+        """The TBLM buses at solved voltages."""
+        p_w, q_var = {}, {}
+        for bus, i, v in zip(self.buses, self._at, v_pu.tolist(), strict=True):
+            p_w[bus], q_var[bus] = (
+                curves[bus](v) if bus in curves else (float(telemetry.load_p_w[i]), float(telemetry.load_q_var[i]))
+            )
+        return {
+            "v_pu": dict(zip(self.buses, v_pu.tolist(), strict=True)),
+            "p_w": p_w,
+            "q_var": q_var,
+            "f_hz": telemetry.f_hz,
+            "converged": True,
+        }
+
+    @staticmethod
+    def _failed(error: TransmissionError) -> dict[str, Any]:
+        return {"converged": False, "reason": error.kind}
+
+
+def _change(tblm: Tblm, which: CurveSet, v_pu: float, f_hz: float, v0_pu: float, f0_hz: float) -> tuple[float, float]:
+    """How a TBLM's P and Q change from the present voltage and frequency, W and var; from there on it moves by `which`."""
+    after, before = evaluate(tblm.curve(which), v_pu, f_hz), evaluate(tblm.curve("fast"), v0_pu, f0_hz)
+    return float(after.p_w - before.p_w), float(after.q_var - before.q_var)
+
+
+def _moved(tblm: Tblm, which: CurveSet, telemetry: Telemetry, i: int, f_hz: float) -> LoadCurve:
+    p0_w, q0_var, v0_pu = float(telemetry.load_p_w[i]), float(telemetry.load_q_var[i]), float(telemetry.v_pu[i])
+
+    def curve(v_pu: float) -> tuple[float, float]:
+        dp, dq = _change(tblm, which, v_pu, f_hz, v0_pu, telemetry.f_hz)
+        return p0_w + dp, q0_var + dq
+
+    return curve
