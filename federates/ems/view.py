@@ -77,11 +77,9 @@ class View:
         except TransmissionError as error:
             return self._failed(error)
 
-    def outages(
-        self, telemetry: Telemetry, names: Sequence[str] | None, curves: Mapping[str, LoadCurve]
-    ) -> dict[str, dict[str, Any]]:
-        """The TBLM buses after each outage of a branch (None: of every branch in service)."""
-        wanted = list(names) if names is not None else [n for n in self.engine.branch_names if self.engine.is_closed(n)]
+    def outages(self, telemetry: Telemetry, curves: Mapping[str, LoadCurve]) -> dict[str, dict[str, Any]]:
+        """The TBLM buses after the outage of each branch in service."""
+        wanted = [n for n in self.engine.branch_names if self.engine.is_closed(n)]
         table = contingencies(self.engine, wanted, curves)
         rows: dict[str, dict[str, Any]] = {}
         for k, name in enumerate(table.outages):

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from federates.grid.load import customer_profile, customer_profiles, weather_factor
+from federates.grid.load import QUARTER_HOUR_S, customer_profile, customer_profiles, weather_factor
 
 FloatArray = NDArray[np.float64]
 _NEAR_PEAK = 0.99
 _GRID_S = 60.0
-_YEAR_S = np.arange(35040) * 900.0
+_YEAR_S = np.arange(35040) * QUARTER_HOUR_S
 _DRAW_PROFILE, _DRAW_NOISE, _DRAW_DIVERSITY = 1, 2, 3
 
 
@@ -69,14 +69,18 @@ class LoadWish:
                 keys = by_class["residential" if kind == "residential" else "commercial"]  # SMART-DS has no industry
                 self._keys.append(keys[int(draw * len(keys))])
         self._peaks = {key: [_peak(values) for values in customer_profile(key, _YEAR_S)] for key in set(self._keys)}
+        self._quarters: dict[int, FloatArray] = {}
         self._noise_bins: dict[int, FloatArray] = {}
         self._weather: tuple[float, FloatArray] = (np.nan, np.ones(len(self.classes)))
 
     def at(self, t_s: float) -> tuple[FloatArray, FloatArray]:
         """Multipliers on nominal P and Q of each load at t, [n] each; frequency response is not in them."""
-        p, q = self._profile(np.array([t_s]))
+        position = (t_s + self.start_s) / QUARTER_HOUR_S  # profiles are linear between quarter-hours
+        first = int(np.floor(position))
+        share = position - first
+        p, q = (1.0 - share) * self._quarter(first) + share * self._quarter(first + 1)
         common = self._weather_at(t_s) * (1.0 + self.profile.noise * self._noise_at(t_s)) * self.profile.scale
-        return p[:, 0] * common, q[:, 0] * common
+        return p * common, q * common
 
     def mean(self, t_s: FloatArray) -> FloatArray:
         """The feeder's mean multiplier on P at times [k], without noise and weather."""
@@ -92,6 +96,15 @@ class LoadWish:
             p, q = customer_profile(key, t_s + self.start_s)
             by_key[key] = p / p_peak, q / q_peak
         return np.stack([by_key[key][0] for key in self._keys]), np.stack([by_key[key][1] for key in self._keys])
+
+    def _quarter(self, k: int) -> FloatArray:
+        """Profiles of all loads at the k-th quarter-hour of the year, [2, n]."""
+        if k not in self._quarters:
+            if len(self._quarters) > 8:
+                self._quarters.clear()
+            p, q = self._profile(np.array([k * QUARTER_HOUR_S - self.start_s]))
+            self._quarters[k] = np.stack((p[:, 0], q[:, 0]))
+        return self._quarters[k]
 
     def _weather_at(self, t_s: float) -> FloatArray:
         hour = ((t_s + self.start_s) / 3600.0) % 24.0

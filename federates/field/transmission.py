@@ -23,6 +23,7 @@ from federates.runtime.federate import S_NS, Step
 from federates.runtime.port import Inputs, Outputs, Port, Quality, Sample
 
 PHASES = ("a", "b", "c")
+_TOLERANCE_PU = 1e-8  # of native loads' voltages; the exchange with the feeders is coarser by far
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,8 @@ class TransmissionFederate:
         engine.scale_native(1.0 + settings.native_damping_pu * (self._f_hz / settings.nominal_hz - 1.0), 1.0)
         if self._frequency is not None:
             engine.set_response(self._frequency.response_by_machine())
-        return engine.solve()
+        near_v_pu = self._flow.v_pu if self._flow else None
+        return engine.solve_with_curves({}, _TOLERANCE_PU, near_v_pu=near_v_pu)
 
     def _loads_w(self, inputs: Inputs, flow: PowerFlow) -> tuple[float, float]:
         """What the feeders draw with the network's losses, and the native load as it would be at nominal frequency, W."""
