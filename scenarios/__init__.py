@@ -1,0 +1,21 @@
+"""Scenarios: what is to be co-simulated, as text, and the way from there to a finished run.
+
+    document    YAML as untrusted input: plain data with the line of every key
+    schema      the strict models (`kinds` of federates, `actions` of events); messages turns their errors into sentences
+    references  what entries say of each other; `outside`, `catalog` what they name on disk; `ports` the ports of every kind
+    load        all of these together: `load_scenario("tiny")`, or every problem at once
+    inventory   the networks, read and solved once; `place` puts DER at a feeder's loads
+    build       scenario and inventory -> Federation (`specs`: one function a kind)
+    run         build, supervise, judge (`expect`), describe (`meta`, `dump`), report; `solve` is `check --solve`
+
+Only here do pydantic and YAML occur. Importing `scenarios` costs nothing; a solver is imported when something is solved.
+
+`library/` holds the scenarios that come with the package:
+    tiny         IEEE 13 under IEEE 39, one minute: for tests
+    quickstart   IEEE 123, 34 and 13 under IEEE 39, one hour, four events: what `make run` runs
+    day_123      IEEE 123 for a day at one minute a step
+    large_9500   the IEEE 9500-node feeder under one bus
+"""
+
+LIBRARY = ("tiny", "quickstart", "day_123", "large_9500")
+DEFAULT = "quickstart"

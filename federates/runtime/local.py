@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from federates.runtime.federate import Federate, Federation, FederationError
-from federates.runtime.port import NEVER_NS, Document, Sample
+from federates.runtime.federate import US_NS, Federate, FederateFailure, Federation, FederationError, Link
+from federates.runtime.port import NEVER_NS, Document, Port, Sample
 from federates.runtime.seat import Packet, Recorder, Seat, Sent, Watch, gather, links_with_coupling
 
 
@@ -36,8 +36,14 @@ def take(sample: Sample, index: np.ndarray | None) -> Sample:
         return sample
     t_ns = sample.t_ns if isinstance(sample.t_ns, int) else sample.t_ns[index]
     part = Sample(sample.values[index], t_ns, sample.quality[index])
-    part.values.flags.writeable = False
+    part.values.flags.writeable = part.quality.flags.writeable = False
     return part
+
+
+def check_delay(port: Port, link: Link, where: str) -> None:
+    """FederationError for a link of events without a delay: the rounds of an instant end within a microsecond."""
+    if port.kind == "event" and link.delay_ns < US_NS:
+        raise FederationError(f"{where}: an event needs a delay of at least a microsecond")
 
 
 def make_routes(federation: Federation, seats: Mapping[str, Seat]) -> dict[tuple[str, str], list[Route]]:
@@ -55,21 +61,12 @@ def make_routes(federation: Federation, seats: Mapping[str, Seat]) -> dict[tuple
             raise FederationError(f"{where}: {link.target} has no input {link.target_port}; it has {', '.join(target.inputs)}")
         port = target.inputs[link.target_port]
         index = gather(source.outputs[link.source_port], port, where)
-        if port.kind == "event" and link.delay_ns <= 0:
-            raise FederationError(f"{where}: an event needs a delay above 0")
+        check_delay(port, link, where)
         if port.kind != "event" and (link.target, link.target_port) in fed:
             raise FederationError(f"{where}: this input already has a source; only event ports take several")
         fed.add((link.target, link.target_port))
         routes.setdefault((link.source, link.source_port), []).append(Route(target, link.target_port, index, link.delay_ns))
     return routes
-
-
-def make_seats(
-    federation: Federation, recorder: Recorder, watch: Watch | None = None, federates: Mapping[str, Federate] | None = None
-) -> dict[str, Seat]:
-    """Build every federate (or take those given) and seat it."""
-    given = federates or {}
-    return {s.name: Seat(s.name, given.get(s.name) or s.build(), federation, recorder, watch) for s in federation.specs}
 
 
 def run_local(
@@ -84,24 +81,47 @@ def run_local(
     `federates` may hold ready-made federates by name (tests, notebooks). Raises FederationError for a federation that does not
     fit together and FederateFailure for a federate that fails; every federate's `stop` is called in either case.
     """
-    if not federation.specs:
+    names = [spec.name for spec in federation.specs]
+    if not names:
         raise FederationError("the federation is empty: name at least one federate")
-    seats = make_seats(federation, recorder, watch, federates)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise FederationError(f"names of federates used twice: {', '.join(twice)}")
+    seats: dict[str, Seat] = {}
     try:
-        routes = make_routes(federation, seats)
-        _deliver(routes, [(seat, seat.start()) for seat in seats.values()])
-        order = list(seats.values())
-        while True:
-            calls = [(seat.next_call_ns(), seat) for seat in order]
-            t_ns = min(due for due, _ in calls)
-            if t_ns >= NEVER_NS:
-                break
-            _deliver(routes, [(seat, seat.call(t_ns)) for due, seat in calls if due == t_ns])
-            if progress:
-                progress(t_ns)
-    finally:
-        for seat in seats.values():
+        for spec in federation.specs:
+            federate = (federates or {}).get(spec.name) or spec.build()
+            seats[spec.name] = Seat(spec.name, federate, federation, recorder, watch)
+        _run(federation, seats, progress)
+    except BaseException as error:
+        if late := _stop(seats):
+            error.add_note(str(late))
+        raise
+    if failure := _stop(seats):
+        raise failure
+
+
+def _run(federation: Federation, seats: Mapping[str, Seat], progress: Callable[[int], None] | None) -> None:
+    routes = make_routes(federation, seats)
+    _deliver(routes, [(seat, seat.start()) for seat in seats.values()])
+    while True:
+        calls = [(seat.next_call_ns(), seat) for seat in seats.values()]
+        t_ns = min(due for due, _ in calls)
+        if t_ns >= NEVER_NS:
+            return
+        _deliver(routes, [(seat, seat.call(t_ns)) for due, seat in calls if due == t_ns])
+        if progress:
+            progress(t_ns)
+
+
+def _stop(seats: Mapping[str, Seat]) -> FederateFailure | None:
+    """Stop every federate, also after one of them fails in it; gives the first failure."""
+    failure = None
+    for seat in seats.values():
+        try:
             seat.stop()
+        except FederateFailure as error:
+            failure = failure or error
+    return failure
 
 
 def _deliver(routes: Mapping[tuple[str, str], list[Route]], answers: list[tuple[Seat, list[Sent]]]) -> None:

@@ -3,7 +3,7 @@
 Both runners are loops around seats. Times here are wire times: nominal time, except in the rounds of a coupled group, where
 round k of instant t takes place a few nanoseconds after t (see `federates.runtime`).
 
-    t        calls for events that arrive exactly at t
+    t        calls for events that arrive exactly at t (at t = 0 they wait for the commit, so that the start is undisturbed)
     t + 2    the leader solves, publishes, and says whether the group goes on          (t + 4, t + 6, ...)
     t + 3    the followers solve with what the leader published, and publish           (t + 5, t + 7, ...)
     ...      converged: the leader steps (commits) and says so; one nanosecond later the followers step
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import operator
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
@@ -37,6 +38,7 @@ from federates.runtime.units import check_same, check_unit
 COUPLING = Port("coupling", "1", ("state", "iterations", "residual"), "state 1: go on, 0: commit; residual in the tolerance's unit")
 _CONTROL = "~coupling"
 _FIRST_ROUND_NS = 2
+_MOST_ITERATIONS = 400  # rounds take two nanoseconds each and must end within the microsecond that they begin
 
 Packet = Sample | Document | tuple[Event, ...]
 Sent = tuple[str, Packet]
@@ -104,11 +106,12 @@ class Seat:
     ) -> None:
         self.name, self.federate, self.recorder, self.watch = name, federate, recorder, watch
         self.stop_ns = federation.stop_ns
+        if self.stop_ns <= 0 or self.stop_ns % US_NS:
+            raise FederationError(f"the run stops at {self.stop_ns} ns; give a positive whole number of microseconds")
         coupling = federation.coupling
         self.coupling: Coupling | None = coupling if coupling and name in (coupling.leader, *coupling.followers) else None
         self.leads = bool(self.coupling and self.coupling.leader == name)
-        self.inputs = by_name(federate.inputs)
-        self.outputs = by_name(federate.outputs)
+        self.inputs, self.outputs = self._ports(federate.inputs), self._ports(federate.outputs)
         if self.leads:
             self.outputs[COUPLING.name] = COUPLING
         elif self.coupling:
@@ -127,6 +130,12 @@ class Seat:
             if injection.target == name:
                 self._inject(injection.t_ns, injection.target_port, injection.payload)
 
+    def _ports(self, ports: Sequence[Port]) -> dict[str, Port]:
+        try:
+            return by_name(ports)
+        except ValueError as error:
+            raise FederationError(f"federate {self.name}: {error}") from None
+
     def _check(self) -> None:
         period = self.federate.period_ns
         if period <= 0 or period % US_NS:
@@ -141,6 +150,8 @@ class Seat:
             raise FederationError(
                 f"federate {self.name} takes part in coupling and lacks {'solve or residual' if self.leads else 'solve'}"
             )
+        if self.coupling and not 1 <= self.coupling.max_iterations <= _MOST_ITERATIONS:
+            raise FederationError(f"coupling.max_iterations is {self.coupling.max_iterations}; give 1 to {_MOST_ITERATIONS}")
 
     def _inject(self, t_ns: int, port: str, payload: Mapping[str, Any]) -> None:
         if port not in self.inputs or self.inputs[port].kind != "event":
@@ -171,7 +182,7 @@ class Seat:
         wire = due + offset if due < self.stop_ns else NEVER_NS
         if self._queue:
             arrival = self._queue[0][0]
-            if arrival < self.stop_ns and (not offset or arrival <= due):
+            if arrival < self.stop_ns and (not offset or arrival <= due > 0):
                 wire = min(wire, arrival)
         return max(wire, self._called_ns + 1)
 
@@ -185,7 +196,7 @@ class Seat:
 
     def start(self) -> list[Sent]:
         """Start the federate at t = 0; gives the first value of every vector output."""
-        outputs = dict(self._guarded("start", 0, lambda: self.federate.start(0)))
+        outputs = dict(self._mapping("start", 0, self._guarded("start", 0, lambda: self.federate.start(0))))
         if self.leads:
             outputs[COUPLING.name] = [0.0, 0.0, 0.0]
         missing = [p.name for p in self.outputs.values() if p.kind == "vector" and p.name not in outputs]
@@ -202,7 +213,7 @@ class Seat:
         offset = self._round_offset(due)
         if self._round is not None or (offset and wire_ns == due + offset):
             return self._call_round(due, wire_ns)
-        if wire_ns == due:
+        if wire_ns >= due:  # later than asked for where the rounds of an instant lay in between
             self._served(due, offset)
         return self._step(wire_ns)
 
@@ -221,9 +232,11 @@ class Seat:
         if self.leads:
             iteration = (wire_ns - t_ns - _FIRST_ROUND_NS) // 2
             inputs = self._inputs(t_ns, events=False)
-            answer = self._guarded("solve", t_ns, lambda: iterable.solve(t_ns, inputs))
-            residual = iterable.residual(self._round_before, answer) if iteration else float("inf")
-            self._round_before = answer
+            answer = self._mapping("solve", t_ns, self._guarded("solve", t_ns, lambda: iterable.solve(t_ns, inputs)))
+            before, self._round_before = self._round_before, answer
+            residual = float("inf")
+            if iteration:
+                residual = self._guarded("residual", t_ns, lambda: float(iterable.residual(before, answer)))
             if residual <= self.coupling.tolerance:
                 self._round = None
                 self._served(t_ns)
@@ -250,16 +263,30 @@ class Seat:
             return self._step(t_ns)
         self._round = wire_ns + 2
         inputs = self._inputs(t_ns, events=False)
-        return self._publish(t_ns, self._guarded("solve", t_ns, lambda: iterable.solve(t_ns, inputs)), record=False)
+        answer = self._mapping("solve", t_ns, self._guarded("solve", t_ns, lambda: iterable.solve(t_ns, inputs)))
+        return self._publish(t_ns, answer, record=False)
 
     def _step(self, t_ns: int, extra: Mapping[str, Any] | None = None) -> list[Sent]:
         inputs = self._inputs(t_ns, events=True)
         step: Step = self._guarded("step", t_ns, lambda: self.federate.step(t_ns, inputs))
+        if not isinstance(step, Step):
+            raise FederateFailure(self.name, t_ns, "step", f"it returned a {type(step).__name__}; return a Step")
         if step.next_ns is not None:
-            if step.next_ns <= t_ns:
-                raise FederateFailure(self.name, t_ns, "step", f"asked for its next call at {step.next_ns} ns, which is not later")
-            self._asked = step.next_ns
-        return self._publish(t_ns, {**step.outputs, **(extra or {})})
+            try:
+                next_ns = operator.index(step.next_ns)
+            except TypeError:
+                cause = f"asked for its next call at {step.next_ns!r}; give a whole number of nanoseconds"
+                raise FederateFailure(self.name, t_ns, "step", cause) from None
+            if next_ns <= t_ns:
+                raise FederateFailure(self.name, t_ns, "step", f"asked for its next call at {next_ns} ns, which is not later")
+            self._asked = next_ns
+        return self._publish(t_ns, {**self._mapping("step", t_ns, step.outputs), **(extra or {})})
+
+    def _mapping(self, doing: str, t_ns: int, outputs: Any) -> Outputs:
+        if not isinstance(outputs, Mapping):
+            cause = f"its outputs are a {type(outputs).__name__}; give a mapping of port name to value"
+            raise FederateFailure(self.name, t_ns, doing, cause)
+        return outputs
 
     def stop(self) -> None:
         """Let the federate release what it holds."""
@@ -315,7 +342,7 @@ class Seat:
                 sent.append((name, sample))
             elif port.kind == "document":
                 self._seq[name] += 1
-                document = Document(value if isinstance(value, str) else canonical_json(value), t_ns, self._seq[name])
+                document = Document(value if isinstance(value, str) else self._json(port, t_ns, value), t_ns, self._seq[name])
                 self.recorder.document(self.name, port, document)
                 sent.append((name, document))
             else:
@@ -327,24 +354,41 @@ class Seat:
         return sent
 
     def _sample(self, port: Port, t_ns: int, value: Any) -> Sample:
-        sample = value if isinstance(value, Sample) else Sample.of(value, t_ns)
-        if sample.values.shape != (port.size,):
-            cause = f"port {port.name} takes {port.size} values, got shape {sample.values.shape}"
-            raise FederateFailure(self.name, t_ns, "publish", cause)
-        unflagged = ~np.isfinite(sample.values) & (sample.quality == 0)
+        """A sample of our own, read-only: what the federate keeps and changes later is not what was published."""
+        try:
+            given = value if isinstance(value, Sample) else Sample.of(value, t_ns)
+            values, quality = np.array(given.values, np.float64), np.array(given.quality, np.uint16)
+            times: int | np.ndarray = np.array(given.t_ns, np.int64)
+        except (TypeError, ValueError) as error:
+            raise FederateFailure(self.name, t_ns, "publish", f"port {port.name} takes numbers: {error}") from error
+        if times.ndim == 0:
+            times = int(times)
+        for part in (values, quality, *(() if isinstance(times, int) else (times,))):
+            if part.shape != (port.size,):
+                cause = f"port {port.name} takes {port.size} values, got shape {part.shape}"
+                raise FederateFailure(self.name, t_ns, "publish", cause)
+            part.flags.writeable = False
+        unflagged = ~np.isfinite(values) & (quality == 0)
         if unflagged.any():
             first = int(np.argmax(unflagged))
             identity = port.ids[first] if port.ids else "its value"
-            cause = f"port {port.name}, {identity}: {sample.values[first]} without a quality; flag it LOST or SUSPECT"
+            cause = f"port {port.name}, {identity}: {values[first]} without a quality; flag it LOST or SUSPECT"
             raise FederateFailure(self.name, t_ns, "publish", cause)
-        sample.values.flags.writeable = False
-        sample.quality.flags.writeable = False
-        return sample
+        return Sample(values, times, quality)
 
     def _events(self, port: Port, t_ns: int, payloads: Sequence[Mapping[str, Any]]) -> tuple[Event, ...]:
+        if isinstance(payloads, str | Mapping) or not all(isinstance(payload, Mapping) for payload in payloads):
+            cause = f"port {port.name} takes a sequence of JSON objects, an event each"
+            raise FederateFailure(self.name, t_ns, "publish", cause)
         source = f"{self.name}.{port.name}"
         events = []
         for payload in payloads:
             self._seq[port.name] += 1
-            events.append(Event(t_ns, source, self._seq[port.name], json.loads(canonical_json(payload))))
+            events.append(Event(t_ns, source, self._seq[port.name], json.loads(self._json(port, t_ns, payload))))
         return tuple(events)
+
+    def _json(self, port: Port, t_ns: int, value: Any) -> str:
+        try:
+            return canonical_json(value)
+        except (TypeError, ValueError) as error:
+            raise FederateFailure(self.name, t_ns, "publish", f"port {port.name}: {error}") from error

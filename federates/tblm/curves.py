@@ -1,0 +1,422 @@
+"""P and Q over V x f as a table: refined until it is good enough, cut where the flow has no solution, and the views derived
+from it.
+
+How a table is made from full solves, which may be dear:
+
+1. Along V at nominal frequency: cells are halved until the middle is within tolerance of the straight line, or the cell is
+as narrow as `least_dv_pu`. Every solved point becomes a
+   grid point. Where the state of the DER differs between neighbours the jump is located and its place given twice on the axis.
+2. Along f at the snapshot's voltage, likewise; the trip settings of the DER are known and need no search.
+3. Elsewhere only the *change* from nominal frequency is tabulated, on as few voltages as it needs: what frequency changes
+is smooth in V, being little more than a scaling of the loads.
+
+A point that does not converge ends the axis there.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federates.tblm.model import Axes, Breakpoint, Curve, CurveSet, ExponentFit, Range, ZipFit, evaluate
+from federates.tblm.study import Point, StudyError
+
+Floats = NDArray[np.float64]
+Solve = Callable[[float, float], Point]
+
+_BREAK_V_PU = 2.5e-4  # a jump along V is located to this in the fast set
+_SETTLED_BREAK_V_PU = 4e-3  # and in the settled one, which ends there (see `_Axis.sound`)
+_BREAK_HZ = 1e-4
+_EDGE_V_PU = 4e-3  # and the end of convergence to this
+OUTSIDE_FACTOR = 5.0
+"""How much wider the tolerance is outside the core of voltages."""
+_LEAST_DF_HZ = 0.1
+_MOST_F = 40
+_APART_V_PU = 0.05  # checks of what frequency changes are made in cells of V no narrower than this
+_SMALLEST_FIT = 0.05  # of S_base: below it a ratio to P0 or Q0 means nothing
+
+
+@dataclass(frozen=True)
+class CurveOptions:
+    """What a table covers and how fine it is. Tolerances in % of S_base; they hold within `core_v_pu` and are
+    `OUTSIDE_FACTOR` times wider outside. settled_f_hz: what may last for minutes."""
+
+    v_pu: tuple[float, float] = (0.85, 1.15)
+    f_hz: tuple[float, float] = (57.0, 62.0)
+    settled_f_hz: tuple[float, float] = (59.0, 61.0)
+    core_v_pu: tuple[float, float] = (0.9, 1.1)
+    v_points: int = 7
+    tolerance_pct: float = 0.15
+    least_dv_pu: float = 0.002
+    fast_solves: int = 150
+    settled_solves: int = 40
+    """The most points solved along V; the worst cells come first, and what is left shows in `error_pct` and `breakpoints`."""
+
+    def __post_init__(self) -> None:
+        for name in ("v_pu", "f_hz", "settled_f_hz", "core_v_pu"):
+            low, high = getattr(self, name)
+            if not 0.0 < low < high:
+                raise ValueError(f"curve options: {name} = ({low:g}, {high:g}); give two positive numbers, the lower first")
+        if self.tolerance_pct <= 0.0 or self.least_dv_pu <= 0.0 or self.v_points < 3:
+            raise ValueError("curve options: tolerance_pct and least_dv_pu must be positive, v_points at least 3")
+
+
+class _Sampler:
+    """Solves points, remembers them, and counts; None where there is no solution."""
+
+    def __init__(self, solve: Solve) -> None:
+        self.solve, self.count = solve, 0
+        self.failures: list[str] = []
+        self._known: dict[tuple[float, float], Point | None] = {}
+
+    def __call__(self, v: float, f: float) -> Point | None:
+        key = (v, f)
+        if key not in self._known:
+            self.count += 1
+            try:
+                self._known[key] = self.solve(v, f)
+            except StudyError as error:
+                self.failures.append(str(error))
+                self._known[key] = None
+        return self._known[key]
+
+
+def build_curve(
+    which: CurveSet,
+    solve: Solve,
+    v0: float,
+    f0: float,
+    s_va: float,
+    options: CurveOptions,
+    f_breaks: Sequence[float] = (),
+    load_band_pu: tuple[float, float] = (0.0, 9.0),
+) -> Curve:
+    """The table of `solve` (head power at (v, f)) around v0, at nominal frequency f0 Hz; tolerances are % of s_va.
+
+    f_breaks: frequencies at which P, Q may jump or bend (Hz). load_band_pu: where loads leave their voltage model; a
+    crossing is recorded as a breakpoint.
+    StudyError when not even (v0, f0) has a solution.
+    """
+    f_low, f_high = options.f_hz if which == "fast" else options.settled_f_hz
+    if not f_low < f0 < f_high:
+        raise ValueError(f"curve options: {f_low:g} to {f_high:g} Hz does not contain the nominal {f0:g} Hz")
+    sample = _Sampler(solve)
+    if sample(v0, f0) is None:
+        raise StudyError(sample.failures[0])
+    allowed, least_dv = options.tolerance_pct / 100.0 * s_va, options.least_dv_pu
+
+    most = options.fast_solves if which == "fast" else options.settled_solves
+    located = _BREAK_V_PU if which == "fast" else _SETTLED_BREAK_V_PU
+    v_line = _Axis(lambda v: sample(v, f0), allowed, least_dv, located, most, options.core_v_pu)
+    v_line.span(_start_points(v0, options), v0, _EDGE_V_PU)
+    known = [x for f in f_breaks if f_low + 0.01 < f < f_high - 0.01 for x in (f - 0.5 * _BREAK_HZ, f + 0.5 * _BREAK_HZ)]
+    f_line = _Axis(lambda f: sample(v0, f), allowed, _LEAST_DF_HZ, _BREAK_HZ, _MOST_F)
+    f_line.span(sorted({f_low, f0, f_high, *known}), f0, _LEAST_DF_HZ)
+    f_line.keep_needed()
+
+    v, f = v_line.solved, f_line.solved
+    nominal_points = [v_line.points[x] for x in v]
+    nominal = np.array([_pq(point) for point in nominal_points]).T
+    changes: dict[int, Floats] = {f.index(f0): np.zeros_like(nominal)}
+    worst = max(v_line.worst, f_line.worst)
+    for side in (range(f.index(f0)), range(len(f) - 1, f.index(f0), -1)):
+        # Inwards: the change is largest at the ends, and voltages that are enough there are enough within.
+        anchors, refine = {0, v.index(v0), len(v) - 1} | {v.index(x) for pair in v_line.pairs for x in pair}, True
+        for j in side:
+            found = _change(sample, v, f[j], f0, anchors, allowed if refine else math.inf)
+            if found is not None:
+                changes[j], anchors, error = found
+                worst, refine = max(worst, error), False
+    columns = _contiguous(list(changes), f.index(f0))
+    if len(columns) < 2:
+        raise StudyError(f"no solution at any frequency but {f0:g} Hz: {sample.failures[0]}")
+    table = np.stack([nominal + changes[j] for j in columns], axis=2)
+    f = [f[j] for j in columns]
+    f_pairs = [(a, b) for a, b in f_line.pairs if f[0] < a and b < f[-1]]
+    f_line.pairs = f_pairs
+    v_grid, f_grid = _joined(v, v_line.pairs), _joined(f, f_pairs)
+    return Curve(
+        which,
+        Axes(v_grid, f_grid),
+        _rows(table[0]),
+        _rows(table[1]),
+        Range(v_line.sound(v0), (f_grid[0], f_grid[-1])),
+        (*v_line.breakpoints("V_pu"), *f_line.breakpoints("f_Hz"), *_band_crossings(nominal_points, v, load_band_pu)),
+        options.tolerance_pct,
+        100.0 * worst / s_va,
+        sample.count,
+    )
+
+
+def dense_table(solve: Solve, v_pu: Sequence[float], f_hz: Sequence[float]) -> Floats:
+    """P and Q by a full solve at every point, [2, nv, nf]; neighbours follow each other, so that the engine starts warm."""
+    table = np.empty((2, len(v_pu), len(f_hz)))
+    forward = list(range(len(v_pu)))
+    for j, f in enumerate(f_hz):
+        for i in forward if j % 2 == 0 else reversed(forward):
+            point = solve(v_pu[i], f)
+            table[0, i, j], table[1, i, j] = point.p_w, point.q_var
+    return table
+
+
+class _Axis:
+    """Solved points along one axis."""
+
+    def __init__(
+        self,
+        solve: Callable[[float], Point | None],
+        allowed: float,
+        least: float,
+        break_width: float,
+        most: int,
+        core: tuple[float, float] = (-math.inf, math.inf),
+    ) -> None:
+        self.solve, self.allowed, self.least, self.break_width, self.most, self.core = (
+            solve,
+            allowed,
+            least,
+            break_width,
+            most,
+            core,
+        )
+        self.points: dict[float, Point] = {}
+        self.pairs: list[tuple[float, float]] = []  # both sides of a jump
+        self.worst = 0.0
+        self._failed: list[float] = []
+        self._spare: set[float] = set()  # middles that lay on the line
+        self._unsound: list[tuple[float, float]] = []  # cells left with more than the tolerance outside the core
+
+    @property
+    def solved(self) -> list[float]:
+        return sorted(self.points)
+
+    def span(self, start: Sequence[float], origin: float, edge_width: float) -> None:
+        """Solve the start points from `origin` outwards as far as there is a solution, then refine between them."""
+        for direction in (1, -1):
+            good = origin
+            for x in [x for x in sorted(start, key=lambda x: direction * x) if direction * (x - origin) >= 0.0]:
+                point = self.solve(x)
+                if point is None:
+                    self._find_edge(good, x, edge_width)
+                    break
+                self.points[x], good = point, x
+        self._refine()
+        low = max((min(x for x in self.points if x > failed) for failed in self._failed if failed < origin), default=-np.inf)
+        high = min((max(x for x in self.points if x < failed) for failed in self._failed if failed > origin), default=np.inf)
+        self.points = {x: self.points[x] for x in self.solved if low <= x <= high}
+        self.pairs = [(a, b) for a, b in self.pairs if low < a and b < high]
+        sides = {x for pair in self.pairs for x in pair} | {origin}
+        for a, b in pairwise(self.solved):
+            if b - a <= self.break_width * 1.01 and a not in sides:
+                del self.points[a]  # a known place at which nothing jumps: one point does for the bend
+
+    def _find_edge(self, good: float, bad: float, width: float) -> None:
+        while abs(bad - good) > width:
+            middle = 0.5 * (good + bad)
+            point = self.solve(middle)
+            if point is None:
+                bad = middle
+            else:
+                self.points[middle], good = point, middle
+
+    def keep_needed(self) -> None:
+        """Leave out the points that straight lines between the others give well enough."""
+        self.points = {x: self.points[x] for x in self.solved if x not in self._spare}
+
+    def _refine(self) -> None:
+        """Halve cells, the worst first, until all are good, or as narrow as they may be, or enough has been solved."""
+        cells = [(-math.inf, a, b) for a, b in pairwise(self.solved)]
+        heapq.heapify(cells)
+        while cells:
+            known, a, b = heapq.heappop(cells)
+            low, high = self.points[a], self.points[b]
+            jumps, inside = low.mark != high.mark, b > self.core[0] and a < self.core[1]
+            allowed = self.allowed if inside else OUTSIDE_FACTOR * self.allowed
+            if b - a <= self.break_width * 1.01:
+                if self.break_width > _BREAK_V_PU and jumps:
+                    self._unsound.append((a, b))
+                elif jumps or _largest(_pq(high) - _pq(low)) > allowed:
+                    self.pairs.append((a, b))
+                continue
+            if (b - a < 2.0 * self.least and not (jumps and inside)) or len(self.points) >= self.most:
+                if jumps or -known > OUTSIDE_FACTOR * self.allowed:
+                    self._unsound.append((a, b))
+                elif inside and math.isfinite(known):
+                    self.worst = max(self.worst, -known)
+                continue
+            middle = 0.5 * (a + b)
+            point = self.solve(middle)
+            if point is None:
+                self._failed.append(middle)
+                continue
+            self.points[middle] = point
+            error = _largest(_pq(point) - 0.5 * (_pq(low) + _pq(high)))
+            if error > allowed or (jumps and error > 0.25 * allowed):
+                # half a cell has a quarter of the error, unless something jumps
+                left = error if jumps else 0.25 * error
+                heapq.heappush(cells, (-left, a, middle))
+                heapq.heappush(cells, (-left, middle, b))
+            else:
+                self._spare.add(middle)
+                self.worst = max(self.worst, error) if inside else self.worst
+
+    def sound(self, origin: float) -> tuple[float, float]:
+        """The range around `origin` without a cell that was left with a jump inside it or a large error."""
+        low = max((b for a, b in self._unsound if a < origin), default=self.solved[0])
+        high = min((a for a, b in self._unsound if a >= origin), default=self.solved[-1])
+        return low, high
+
+    def breakpoints(self, axis: Literal["V_pu", "f_Hz"]) -> list[Breakpoint]:
+        """Every place between two points at which the state changes or P, Q jump."""
+        out, solved, paired = [], self.solved, set(self.pairs)
+        for a, b in pairwise(solved):
+            low, high = self.points[a], self.points[b]
+            if low.mark == high.mark and (a, b) not in paired:
+                continue
+            jump = (_pq(high) - _pq(low)).round(1)
+            cause = "DER trips or ceases, or a capacitor switches" if low.mark != high.mark else "jump"
+            out.append(Breakpoint(axis, 0.5 * (a + b), 0.5 * (b - a), cause, float(jump[0]), float(jump[1])))
+        return out
+
+
+def _change(
+    sample: _Sampler, v: Sequence[float], f: float, f0: float, anchors: set[int], allowed: float
+) -> tuple[Floats, set[int], float] | None:
+    """What P and Q change by from f0 to f on the voltages v, [2, nv], the voltages it took, and the largest error seen. Without a
+    bound on what is allowed nothing is checked. None where a point has no solution."""
+    change: dict[int, Floats] = {}
+    needed, worst = set(anchors), 0.0
+
+    def solve(i: int) -> bool:
+        point, nominal = sample(v[i], f), sample(v[i], f0)
+        if point is None or nominal is None:
+            return False
+        change[i] = _pq(point) - _pq(nominal)
+        return True
+
+    def refine(a: int, b: int) -> bool:
+        nonlocal worst
+        if b - a < 2 or v[b] - v[a] < _APART_V_PU:
+            return True
+        target = 0.5 * (v[a] + v[b])
+        m = min(range(a + 1, b), key=lambda i: abs(v[i] - target))
+        if not solve(m):
+            return False
+        part = (v[m] - v[a]) / (v[b] - v[a])
+        error = _largest(change[m] - (1.0 - part) * change[a] - part * change[b])
+        if error <= allowed:
+            worst = max(worst, error)
+            return True
+        needed.add(m)
+        return refine(a, m) and refine(m, b)
+
+    first = sorted(anchors)
+    if not all(solve(i) for i in first):
+        return None
+    if math.isfinite(allowed) and not all(refine(a, b) for a, b in pairwise(first)):
+        return None
+    known = sorted(change)
+    x = np.array(v)
+    return np.array([np.interp(x, x[known], [change[i][k] for i in known]) for k in range(2)]), needed, worst
+
+
+def _start_points(v0: float, options: CurveOptions) -> list[float]:
+    """Even steps over the range, and v0 in place of the one next to it."""
+    low, high = min(options.v_pu[0], v0 - 0.02), max(options.v_pu[1], v0 + 0.02)
+    even = np.linspace(low, high, options.v_points)
+    half = 0.5 * (even[1] - even[0])
+    return sorted({low, high, v0, *(float(x) for x in even[1:-1] if abs(x - v0) >= 0.6 * half)})
+
+
+def _pq(point: Point) -> Floats:
+    return np.array((point.p_w, point.q_var))
+
+
+def _largest(difference: Floats) -> float:
+    return float(np.abs(difference).max())
+
+
+def _contiguous(columns: Sequence[int], origin: int) -> list[int]:
+    """The run of neighbouring indices around `origin`."""
+    have, low, high = set(columns), origin, origin
+    while low - 1 in have:
+        low -= 1
+    while high + 1 in have:
+        high += 1
+    return list(range(low, high + 1))
+
+
+def _joined(solved: Sequence[float], pairs: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+    """The axis as published: both sides of a jump at one value."""
+    moved: dict[float, float] = {}
+    for a, b in pairs:
+        if a not in moved:  # a jump right behind another stays a steep cell
+            moved[a] = moved[b] = 0.5 * (a + b)
+    return tuple(moved.get(x, x) for x in solved)
+
+
+def _rows(table: Floats) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in table.tolist())
+
+
+def _band_crossings(points: Sequence[Point], v: Sequence[float], band_pu: tuple[float, float]) -> list[Breakpoint]:
+    """Where the first load leaves the band in which it keeps its voltage model: a bend of P and Q."""
+    out = []
+    for below, above, a, b in zip(points, points[1:], v, v[1:], strict=False):
+        for limit, x, y in ((band_pu[0], below.load_v_min, above.load_v_min), (band_pu[1], below.load_v_max, above.load_v_max)):
+            if (x < limit) != (y < limit) and y != x:
+                at = a + (b - a) * (limit - x) / (y - x)
+                out.append(Breakpoint("V_pu", at, 0.5 * (b - a), f"loads leave their voltage model at {limit:g} pu", 0.0, 0.0))
+    return out
+
+
+# ---- views
+
+
+def zip_fit(curve: Curve, v0: float, f0: float, s_va: float) -> ZipFit:
+    """Constant impedance, current and power shares of P and Q at f0, least squares over the curve's range."""
+    v, p, q = _line(curve, f0)
+    u = v / v0
+    basis = np.stack([u**2, u, np.ones_like(u)], axis=1)
+    fits = [np.linalg.lstsq(basis, y, rcond=None)[0] for y in (p, q)]
+    errors = [100.0 * _largest(basis @ fit - y) / s_va for fit, y in zip(fits, (p, q), strict=True)]
+    zip_p, zip_q = (tuple(float(c) for c in fit) for fit in fits)
+    return ZipFit(curve.set, v0, zip_p, zip_q, errors[0], errors[1])  # type: ignore[arg-type]
+
+
+def exponent_fit(curve: Curve, v0: float, f0: float, s_va: float) -> ExponentFit:
+    """Exponents of P and Q at f0, fitted to the logarithms; None where the power at v0 is too small, or changes its sign."""
+    v, p, q = _line(curve, f0)
+    out: list[float | None] = []
+    for y, y0 in ((p, evaluate(curve, v0, f0).p_w), (q, evaluate(curve, v0, f0).q_var)):
+        if abs(y0) < _SMALLEST_FIT * s_va or (y * y0 <= 0.0).any():
+            out += [None, None]
+            continue
+        x = np.log(v / v0)
+        exponent = float((x @ np.log(y / y0)) / (x @ x))
+        out += [exponent, 100.0 * _largest(y0 * (v / v0) ** exponent - y) / s_va]
+    return ExponentFit(curve.set, out[0], out[2], out[1], out[3])
+
+
+def frequency_coefficients(curve: Curve, v0: float, f0: float, s_va: float) -> tuple[float | None, float | None]:
+    """(kpf, kqf) from the slope between half a hertz below and above f0; None where P0 or Q0 is too small."""
+    half_hz = 0.5
+    low, at, high = (evaluate(curve, v0, f0 + d) for d in (-half_hz, 0.0, half_hz))
+    out = []
+    for below, y0, above in zip(low[:2], at[:2], high[:2], strict=True):
+        slope = float(above - below) / (2.0 * half_hz)
+        out.append(slope * f0 / float(y0) if abs(y0) >= _SMALLEST_FIT * s_va else None)
+    return out[0], out[1]
+
+
+def _line(curve: Curve, f0: float) -> tuple[Floats, Floats, Floats]:
+    v = np.linspace(*curve.range_ok.V_pu, 61)
+    at = evaluate(curve, v, f0)
+    return v, at.p_w, at.q_var

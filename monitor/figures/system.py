@@ -1,0 +1,97 @@
+"""The transmission system over time: frequency, and voltage at the TBLM buses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from monitor.figures.style import COLOURS, Clock, legend, line, lines_or_band, time_plot
+from monitor.page import Section, heading, paragraph
+from monitor.results import Results, Vector
+
+_DISTURBED_HZ = 0.05
+"""A frequency this far from nominal is shown a second time, close up."""
+
+
+def frequencies(results: Results) -> list[Vector]:
+    """System frequency: scalars in Hz of those who publish bus voltages too, or of anybody where nobody does.
+
+    So that what SCADA repeats of it is not taken for another frequency.
+    """
+    names = [name for name, layout in results.layouts.items() if layout.port.unit == "Hz" and layout.port.size == 1]
+    own = [name for name in names if results.layouts[name].federate in _transmission(results)]
+    return [results.vector(name) for name in own or names]
+
+
+def bus_voltages(results: Results) -> list[Vector]:
+    """Voltages of transmission buses in pu, TBLM buses first."""
+    names = [f"{federate}.{port}" for federate in _transmission(results) for port in ("v_pu", "all_v_pu")]
+    return [results.vector(name) for name in names if name in results.layouts]
+
+
+def _transmission(results: Results) -> list[str]:
+    """Federates that publish a frequency and, in pu, voltages of buses."""
+    publishers = [results.layouts[name].federate for name in results.find("f_hz", "Hz")]
+    return [f for f in publishers if {f"{f}.v_pu", f"{f}.all_v_pu"} & set(results.layouts)]
+
+
+def nominal_hz(f_hz: np.ndarray) -> float:
+    """50 or 60 Hz, whichever the run was nearer to."""
+    return 50.0 if abs(np.nanmedian(f_hz) - 50.0) < abs(np.nanmedian(f_hz) - 60.0) else 60.0
+
+
+def section(results: Results, clock: Clock) -> Section | None:
+    """Frequency, the largest disturbance close up, and bus voltages."""
+    blocks: list[Any] = []
+    for vector in frequencies(results):
+        values = vector.values[:, 0]
+        if not np.isfinite(values).any():
+            continue
+        nominal = nominal_hz(values)
+        name = f"{vector.layout.federate}.{vector.layout.port.name}"
+        blocks += [
+            heading(f"System frequency ({name})"),
+            paragraph(
+                f"Lowest {np.nanmin(values):.3f} Hz, highest {np.nanmax(values):.3f} Hz. Good is a line near {nominal:g} Hz that "
+                "returns after every disturbance; dotted vertical lines are the events of the scenario, numbered as in the table "
+                "of events."
+            ),
+        ]
+        fig = time_plot(clock, "frequency (Hz)")
+        line(fig, clock, vector.t_s, values, name, COLOURS[0])
+        legend(fig)
+        blocks.append(fig)
+        worst = int(np.nanargmax(np.abs(values - nominal)))
+        if abs(values[worst] - nominal) >= _DISTURBED_HZ and clock.end_s > 120.0:
+            t_s = float(vector.t_s[worst])
+            window = max(0.0, t_s - 20.0), min(clock.end_s, t_s + 60.0)
+            inside = (vector.t_s >= window[0]) & (vector.t_s <= window[1])
+            blocks += [
+                heading("The largest deviation, close up"),
+                paragraph(
+                    f"{values[worst]:.3f} Hz at t = {t_s:.2f} s. The finest step here is "
+                    f"{np.diff(vector.t_ns[inside])[np.diff(vector.t_ns[inside]) > 0].min(initial=int(1e12)) / 1e6:g} ms: while an "
+                    "emergency lasts, the coupled federates leave their normal period."
+                ),
+            ]
+            close = time_plot(clock, "frequency (Hz)", window_s=window)
+            line(close, clock, vector.t_s[inside], values[inside], name, COLOURS[0])
+            legend(close)
+            blocks.append(close)
+    for vector in bus_voltages(results):
+        if not np.isfinite(vector.values).any():
+            continue
+        name = f"{vector.layout.federate}.{vector.layout.port.name}"
+        blocks += [
+            heading(f"Bus voltages ({name})"),
+            paragraph(
+                f"Between {np.nanmin(vector.values):.4f} and {np.nanmax(vector.values):.4f} pu. Good is between 0.95 and 1.05 pu; "
+                "a step marks a change in the network, a slow drift the profile of the load."
+            ),
+        ]
+        fig = time_plot(clock, "voltage (pu)")
+        lines_or_band(fig, clock, vector.t_s, vector.values, [f"bus {c}" for c in vector.layout.columns], "buses")
+        legend(fig)
+        blocks.append(fig)
+    return Section("system", "Frequency and bus voltages", blocks) if blocks else None

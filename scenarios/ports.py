@@ -1,0 +1,88 @@
+"""The ports of every kind by name, so that a scenario is checked without building anything.
+
+A test builds every kind and compares; the federates themselves are the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+PortKind = Literal["vector", "document", "event"]
+
+
+@dataclass(frozen=True, slots=True)
+class KindPort:
+    """A port of a kind. `unit` of a vector; `scalar`: it has no ids."""
+
+    unit: str = "1"
+    kind: PortKind = "vector"
+    scalar: bool = False
+
+
+_EVENT, _DOCUMENT = KindPort(kind="event"), KindPort(kind="document")
+_NUMBER, _PU, _W, _VAR = KindPort("1"), KindPort("pu"), KindPort("W"), KindPort("var")
+_RAD, _WH, _HZ = KindPort("rad"), KindPort("Wh"), KindPort("Hz", scalar=True)
+
+_HEAD = {"head_p_w": _W, "head_q_var": _VAR, "bus_p_w": _W, "bus_q_var": _VAR}
+_DEVICES = {"tap": _NUMBER, "capacitor": _NUMBER, "switch": _NUMBER}
+_TELEMETRY = {**_HEAD, "bus_v_pu": _PU, "bus_angle_rad": _RAD, "f_hz": _HZ, **_DEVICES}
+_DER_TELEMETRY = {"der_p_w": _W, "der_q_var": _VAR, "der_status": _NUMBER, "der_available_w": _W}
+_READINGS = {"load_p_w": _W, "load_q_var": _VAR, "load_v_pu": _PU}
+_INTERVALS = {"interval_p_w": _W, "interval_q_var": _VAR, "interval_v_pu": _PU}
+
+OUTPUTS: Mapping[str, Mapping[str, KindPort]] = {
+    "transmission": {
+        "v_pu": _PU, "angle_rad": _RAD, "f_hz": _HZ, "all_v_pu": _PU, "load_p_w": _W, "load_q_var": _VAR,
+        "line_status": _NUMBER, "loading": _NUMBER, "gen_p_w": _W, "governor_p_w": KindPort("W", scalar=True),
+        "coupling": _NUMBER, "emergency": _EVENT, "soe": _EVENT,
+    },
+    "distribution": {
+        **_HEAD, "node_v_pu": _PU, **_READINGS, "der_v_pu": _PU, **_DEVICES, "losses_w": KindPort("W", scalar=True),
+        "catalogue": _DOCUMENT, "soe": _EVENT,
+    },
+    "ders": {"p_w": _W, "q_var": _VAR, "status": _NUMBER, "available_w": _W, "soc_wh": _WH, "soe": _EVENT},
+    "scada": {**_TELEMETRY, **_DER_TELEMETRY, "soe": _EVENT, "control": _EVENT, "alarm": _EVENT},
+    "meters": {**_INTERVALS, "meter_event": _EVENT},
+    "ami": {
+        **_READINGS, "reading_p_w": _W, "reading_q_var": _VAR, "reading_v_pu": _PU, "coverage": _NUMBER, "age_s": KindPort("s"),
+        "energy_wh": _WH, "outage": _EVENT,
+    },
+    "tblm": {"tblm": _DOCUMENT},
+    "ems": {"prediction": _DOCUMENT, "outcome": _DOCUMENT, "ack": _EVENT},
+}  # fmt: skip
+INPUTS: Mapping[str, Mapping[str, KindPort]] = {
+    "transmission": {"command": _EVENT},
+    "distribution": {"v_pu": _PU, "angle_rad": _RAD, "f_hz": _HZ, "der_p_w": _W, "der_q_var": _VAR, "emergency": _EVENT, "command": _EVENT},
+    "ders": {"v_pu": _PU, "f_hz": _HZ, "emergency": _EVENT, "command": _EVENT},
+    "scada": {**_TELEMETRY, **_DER_TELEMETRY, "soe": _EVENT, "command": _EVENT},
+    "meters": dict(_READINGS),
+    "ami": {**_INTERVALS, "meter_event": _EVENT},
+    "tblm": {**_TELEMETRY, **_DER_TELEMETRY, "load_p_w": _W, "load_q_var": _VAR, "coverage": _NUMBER, "soe": _EVENT, "ack": _EVENT, "request": _EVENT},
+    "ems": {"f_hz": _HZ, "all_v_pu": _PU, "load_p_w": _W, "load_q_var": _VAR, "line_status": _NUMBER, "gen_p_w": _W},
+}  # fmt: skip
+DER_PORTS = frozenset({"der_p_w", "der_q_var", "der_status", "der_available_w", "der_v_pu"})
+"""Present only where the feeder has DER."""
+
+
+def outputs_of(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, KindPort]:
+    """The outputs of a federate entry among the other entries of its scenario."""
+    ports = dict(OUTPUTS[entry["kind"]])
+    return {name: port for name, port in ports.items() if name not in DER_PORTS or _has_der(entry, others)}
+
+
+def inputs_of(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, KindPort]:
+    """The inputs of a federate entry; a transmission federate has two per attached feeder, an EMS one per builder."""
+    ports = {name: port for name, port in INPUTS[entry["kind"]].items() if name not in DER_PORTS or _has_der(entry, others)}
+    if entry["kind"] == "transmission":
+        for feeder in (o["name"] for o in others if o["kind"] == "distribution"):
+            ports |= {f"p_{feeder}": _W, f"q_{feeder}": _VAR}
+    if entry["kind"] == "ems":
+        ports |= {f"tblm_{o['name']}": _DOCUMENT for o in others if o["kind"] == "tblm"}
+    return ports
+
+
+def _has_der(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
+    feeder = entry["name"] if entry["kind"] == "distribution" else entry.get("feeder")
+    return any(other["kind"] == "ders" and other.get("feeder") == feeder for other in others)

@@ -1,0 +1,106 @@
+"""Runs a scenario from beginning to end: check, solve once, build, run, judge, report."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from scenarios import meta
+from scenarios.build import build
+from scenarios.dump import dump
+from scenarios.expect import Verdict, judge
+from scenarios.inventory import take_inventory
+from scenarios.load import LoadedScenario
+from scenarios.problem import Problem, ScenarioError
+from scenarios.progress import display
+
+GOOD, EXPECTATION_FAILED, SCENARIO, FEDERATE, DEVICE, OURS, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+DEFAULT_OUT = Path("runs")
+
+
+def changed(loaded: LoadedScenario, stop_s: float | None, seed: int | None) -> LoadedScenario:
+    """The scenario with another stop time or seed. Events after the new stop do not happen. Raises ScenarioError."""
+    update: dict[str, object] = {}
+    if stop_s is not None:
+        if not 0.0 < stop_s <= 86_400 * 366:
+            raise ScenarioError([Problem("--stop", 1, ("stop_s",), f"{stop_s:g} is not allowed; write a number of seconds above 0")])
+        update["stop_s"] = stop_s
+        update["events"] = tuple(event for event in loaded.scenario.events if event.t_s < stop_s)
+    if seed is not None:
+        if not 0 <= seed < 2**31:
+            raise ScenarioError([Problem("--seed", 1, ("seed",), f"{seed} is not allowed; write a whole number from 0 to 2147483647")])
+        update["seed"] = seed
+    return LoadedScenario(loaded.scenario.model_copy(update=update), loaded.document, loaded.folder)
+
+
+def run(loaded: LoadedScenario, runner: Literal["helics", "local"], out: Path, quiet: bool) -> int:
+    """Run a scenario and print how it went; gives the exit code. Raises ScenarioError before anything is started or written."""
+    federation = build(loaded, take_inventory(loaded))
+    from federates.runtime import supervisor
+
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    fingerprint = hashlib.sha256(dump(loaded).encode()).hexdigest()[:6]
+    try:
+        run_dir = supervisor.exclusive_run_dir(out, loaded.scenario.name, fingerprint)
+        (run_dir / "scenario.yaml").write_text(dump(loaded, run_dir), encoding="utf-8")
+        known = meta.before(loaded.scenario, runner, started)
+        meta.write(run_dir, known)
+    except OSError as error:
+        raise ScenarioError([Problem("--out", 1, (), f"cannot write to {out} ({error.strerror}); choose another directory")]) from None
+    if not quiet:
+        print(f"{loaded.scenario.name}: {loaded.scenario.about}\n{run_dir}", file=sys.stderr)
+    with display(loaded.scenario.stop_s, quiet) as shown:
+        outcome = supervisor.run(federation, run_dir, runner, shown.show)
+    if outcome.exit_code == SCENARIO:
+        shutil.rmtree(run_dir)
+        raise ScenarioError([loaded.document.problem((), outcome.message)])
+    verdicts, exit_code = _judged(loaded, run_dir, outcome.exit_code, outcome.reached_ns)
+    meta.write(run_dir, {**known, **meta.after(outcome, exit_code, verdicts)})
+    report = _report(run_dir)
+    if outcome.exit_code != GOOD:
+        print(f"gridtandem: {outcome.message}", file=sys.stderr)
+        for line in outcome.log_tail:
+            print(f"    {line}", file=sys.stderr)
+    if not quiet:
+        _summary(run_dir, verdicts)
+    reached = [verdict.passed for verdict in verdicts if verdict.passed is not None]
+    judged = f"{sum(reached)} of {len(reached)} expectations hold" if reached else "no expectation was reached"
+    took = f"{outcome.reached_ns / 1e9:g} s in {outcome.wall_s:.1f} s"
+    print(f"{loaded.scenario.name}: exit {exit_code}, {took}, {judged}; report: {report}")
+    return exit_code
+
+
+def _judged(loaded: LoadedScenario, run_dir: Path, exit_code: int, reached_ns: int) -> tuple[list[Verdict], int]:
+    from monitor.results import load
+
+    verdicts = judge(loaded.scenario.expect, load(run_dir), reached_ns)
+    if exit_code == GOOD and any(verdict.passed is False for verdict in verdicts):
+        return verdicts, EXPECTATION_FAILED
+    return verdicts, exit_code
+
+
+def _report(run_dir: Path) -> Path:
+    from monitor.report import write
+
+    return write(run_dir)
+
+
+def _summary(run_dir: Path, verdicts: list[Verdict]) -> None:
+    from monitor.results import load
+
+    for verdict in verdicts:
+        print(f"  {verdict.line}", file=sys.stderr)
+    results = load(run_dir)
+    events = results.event_rows()
+    ours = sum(row["source"].startswith("scenario.") for row in events)
+    print(f"  {len(events)} events, {ours} of them the scenario's", file=sys.stderr)
+    timing = results.timing()
+    if len(timing):
+        spent = timing.groupby("federate")["compute_ns"].agg(["sum", "count"]).sort_values("sum", ascending=False)
+        for name, row in spent.iterrows():
+            text = f"  {row['sum'] / 1e9:7.2f} s  {row['sum'] / row['count'] / 1e6:7.3f} ms a call  {int(row['count']):7d} calls  {name}"
+            print(text, file=sys.stderr)

@@ -1,0 +1,98 @@
+"""A scenario: everything that a run needs, as strict pydantic models (`run_cosim.py schema` prints their JSON Schema)."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from scenarios.actions import Action
+from scenarios.kinds import Federate, Name, NotNegative, Positive, Seconds, Strict
+
+SIGNAL_PATTERN = re.compile(r"^([a-z][a-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)(?:\[([^\[\]]+)\])?$")
+PORT_PATTERN = r"^[a-z][a-z0-9_]*\.[A-Za-z][A-Za-z0-9_]*$"
+FederatePort = Annotated[str, Field(pattern=PORT_PATTERN, description="federate.port")]
+
+
+class CouplingMode(Strict):
+    """How transmission and distribution agree at an instant."""
+
+    mode: Literal["jacobi", "iterate"] = Field("jacobi", description="one exchange a step, or solve again until they agree")
+    tolerance_pu: Positive = Field(1e-6, description="largest change of voltage between two iterations")
+    max_iterations: int = Field(20, ge=1, le=1000)
+
+
+class LinkEntry(Strict):
+    """A connection beyond those that the kinds imply."""
+
+    source: FederatePort = Field(description="federate.port that gives")
+    target: FederatePort = Field(description="federate.port that takes")
+    delay_s: Positive = Field(0.001, description="of events; values travel without delay")
+
+
+class ScenarioEvent(Strict):
+    """Something that happens: `action` reaches the federate `to` at `t_s`."""
+
+    t_s: NotNegative
+    to: Name
+    action: Action
+
+
+class Expectation(Strict):
+    """What must hold of a recorded signal, at an instant or all the time within a span. Failing it is exit code 1."""
+
+    signal: str = Field(description="federate.port, or federate.port[id]")
+    at_s: NotNegative | None = None
+    within_s: tuple[NotNegative, NotNegative] | None = Field(None, description="[from, to]")
+    min: float | None = Field(None, description="no value is lower")
+    max: float | None = Field(None, description="no value is higher")
+    equals: float | None = None
+    tolerance: NotNegative | None = Field(None, description="of equals")
+    because: str = Field(description="why it must hold")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Expectation:
+        if not SIGNAL_PATTERN.match(self.signal):
+            raise ValueError(f"signal {self.signal!r} is not federate.port or federate.port[id]; write for instance grid.f_hz")
+        if (self.at_s is None) == (self.within_s is None):
+            raise ValueError("it needs one of at_s and within_s; write at_s: 30, or within_s: [0, 60]")
+        if self.within_s is not None and self.within_s[0] > self.within_s[1]:
+            raise ValueError("within_s ends before it starts; write the earlier time first")
+        if self.min is None and self.max is None and self.equals is None:
+            raise ValueError("it expects nothing; write min, max, or equals with tolerance")
+        if (self.equals is None) != (self.tolerance is None):
+            raise ValueError("equals and tolerance belong together; write both")
+        return self
+
+
+class Scenario(Strict):
+    """A co-simulation study."""
+
+    name: Name
+    about: str = Field("", description="a sentence or two for `list` and the report")
+    seed: int = Field(1, ge=0, lt=2**31, description="of everything that is drawn at random")
+    start: datetime = Field(description="wall time of t = 0: 2024-07-01T12:00:00")
+    stop_s: Seconds = Field(description="length of the run, s")
+    watchdog_s: Annotated[float, Field(gt=0, le=3600)] = Field(30.0, description="a step that computes longer ends the run, s of real time")
+    start_limit_s: Annotated[float, Field(gt=0, le=3600)] = Field(120.0, description="the same for building and starting, s of real time")
+    coupling: CouplingMode = CouplingMode()
+    groups: dict[Name, tuple[Name, ...]] = Field({}, description="process: its federates; default: grid and feeders")
+    federates: Annotated[tuple[Federate, ...], Field(min_length=1)]
+    links: tuple[LinkEntry, ...] = ()
+    devices: Annotated[tuple[Any, ...], Field(max_length=0)] = Field((), description="real devices; there is no bridge yet, leave it empty")
+    events: tuple[ScenarioEvent, ...] = ()
+    record: Literal["default", "all"] | tuple[FederatePort, ...] = Field("default", description="vector ports whose values are kept")
+    expect: tuple[Expectation, ...] = ()
+
+    def federate(self, name: str) -> Federate:
+        """The entry of that name; KeyError when there is none."""
+        for entry in self.federates:
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
+
+    def of_kind(self, kind: str) -> list[Any]:
+        """The entries of a kind, in their order."""
+        return [entry for entry in self.federates if entry.kind == kind]
