@@ -28,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     run = commands.add_parser("run", help="run a scenario; leaves a run directory with records and a report")
     run.add_argument("scenario", metavar="SCENARIO", nargs="?", default=DEFAULT, help=_SCENARIO_HELP)
-    run.add_argument("--runner", choices=("helics", "local"), default="helics", help="helics: one process a group; local: the plain loop")
+    run.add_argument(
+        "--runner", choices=("helics", "local"), default="helics", help="helics: a process a group; local: one, the plain loop"
+    )
     run.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="where run directories go (default: runs)")
     run.add_argument("--stop", type=float, metavar="T", help="simulated seconds, instead of the scenario's")
     run.add_argument("--seed", type=int, metavar="N", help="instead of the scenario's")
@@ -92,7 +94,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
         check_by_solving(loaded)
     solved = ", every federate starts and solves" if arguments.solve else ""
-    print(f"{scenario.name}: good; {len(scenario.federates)} federates, {len(scenario.events)} events, {scenario.stop_s:g} s{solved}")
+    size = f"{len(scenario.federates)} federates, {len(scenario.events)} events, {scenario.stop_s:g} s"
+    print(f"{scenario.name}: good; {size}{solved}")
     return 0
 
 

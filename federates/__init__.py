@@ -9,11 +9,12 @@ nothing of HELICS, of files or of the other federates. `runtime` runs them, in o
 beneath them, numbers in and numbers out; the rest are the federates, in packages named after what they stand for.
 
 What happens in a second of simulated time: `field/transmission` solves the bulk power flow and says what voltage, angle and
-frequency each bus has. `field/distribution` puts that on the head of its feeder, moves load, regulators and capacitors, and says
-what it draws. `field/ders` sees the voltage at each inverter and answers as IEEE 1547-2018 tells it to. `data_management/scada`
-samples what is measured and delivers it late, rounded and sometimes not at all; `field/meters` and `data_management/ami` do the same
-for customers, by the interval. `tblm/builder` knows only what was delivered: from that and a study of its own it makes the
-Transmission Bus Load Model of its bus. `ems/ems` takes the models, acknowledges them and asks what happens after the next outage.
+frequency each bus has. `field/distribution` puts that on the head of its feeder, moves load, regulators and capacitors, and
+says what it draws. `field/ders` sees the voltage at each inverter and answers as IEEE 1547-2018 tells it to.
+`data_management/scada` samples what is measured and delivers it late, rounded and sometimes not at all; `field/meters` and
+`data_management/ami` do the same for customers, by the interval. `tblm/builder` knows only what was delivered: from that and a
+study of its own it makes the Transmission Bus Load Model of its bus. `ems/ems` takes the models, acknowledges them and asks what
+happens after the next outage.
 
 A scenario names its federates by kind; `FACTORY_OF_KIND` says which class that is. `SYSTEM_FILE` says where each of the 23 systems
 of the use case lives. Strings only: importing this costs nothing.

@@ -122,9 +122,11 @@ class Results:
         return tuple(self.layouts)
 
     def signal(self, name: str) -> pd.DataFrame:
-        """Values of a signal: index `t_s` (seconds of publication), a column per id, attrs unit, doc and federate."""
-        vector = self.vector(name)
-        return self._frame(vector.layout, vector.t_ns, vector.values)
+        """Values of a signal: index `t_s` (seconds of publication), a column per id, attrs unit, doc and federate.
+
+        As recorded: an instant at which a federate published twice (its start and its first step) has two rows.
+        """
+        return self._frame(self._layout(name), *self.matrix(name, "values"))
 
     def quality(self, name: str) -> pd.DataFrame:
         """Quality bits (`federates.runtime.port.Quality`) of a signal, uint16, in the shape of `signal(name)`."""
@@ -136,10 +138,14 @@ class Results:
         return self._frame(self._layout(name), t_ns, measured_ns / 1e9)
 
     def vector(self, name: str) -> Vector:
-        """Values of a signal as arrays, without pandas. NoSuchRecordError for an unknown name."""
+        """Values of a signal as arrays for a figure: of several rows of one instant (a start and a step) the last.
+
+        NoSuchRecordError for an unknown name.
+        """
         layout = self._layout(name)
         t_ns, values = self.matrix(name, "values")
-        return Vector(layout, t_ns, values)
+        last = np.append(t_ns[1:] != t_ns[:-1], np.ones(min(len(t_ns), 1), bool))
+        return Vector(layout, t_ns[last], values[last])
 
     def matrix(self, name: str, column: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """`t_ns` [k] and one recorded column [k, n] of a signal: `values`, `quality` or `t_meas_ns`, bit for bit."""

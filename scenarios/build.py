@@ -102,7 +102,8 @@ def _links(scenario: Scenario, inventory: Inventory) -> Iterator[Link]:
 
 def _feeder_links(scenario: Scenario, feeder: str, grid: str, inventory: FeederInventory) -> Iterator[Link]:
     """Everything around one feeder: the grid above it, its DER, its telemetry, its meters and its builder."""
-    by_kind = {kind: [e.name for e in scenario.of_kind(kind) if e.feeder == feeder] for kind in ("ders", "scada", "meters", "ami", "tblm")}
+    kinds = ("ders", "scada", "meters", "ami", "tblm")
+    by_kind = {kind: [entry.name for entry in scenario.of_kind(kind) if entry.feeder == feeder] for kind in kinds}
     yield Link(feeder, "bus_p_w", grid, f"p_{feeder}")
     yield Link(feeder, "bus_q_var", grid, f"q_{feeder}")
     yield from _same(grid, feeder, "v_pu", "angle_rad", "f_hz", "emergency")
@@ -130,7 +131,8 @@ def _feeder_links(scenario: Scenario, feeder: str, grid: str, inventory: FeederI
         yield from _same(feeder, meters, "load_p_w", "load_q_var", "load_v_pu")
     for builder in by_kind["tblm"]:
         for scada in by_kind["scada"]:
-            yield from _same(scada, builder, "head_p_w", "head_q_var", "bus_p_w", "bus_q_var", "bus_v_pu", "bus_angle_rad", "f_hz", *states)
+            measured = ("head_p_w", "head_q_var", "bus_p_w", "bus_q_var", "bus_v_pu", "bus_angle_rad", "f_hz", *states)
+            yield from _same(scada, builder, *measured)
             if by_kind["ders"]:
                 yield from _same(scada, builder, "der_p_w", "der_q_var", "der_status", "der_available_w")
             yield from _same(scada, builder, "soe")

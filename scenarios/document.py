@@ -111,7 +111,7 @@ def _refuse_unwanted(text: str, file: str) -> None:
         elif isinstance(event, NodeEvent) and event.anchor is not None:
             problems.append(Problem(file, line, (), f"an anchor (&{event.anchor}); remove it and write values out"))
         tag = getattr(event, "tag", None)
-        if tag is not None and not getattr(event, "implicit", (False,)) == (False, True):
+        if tag is not None and getattr(event, "implicit", None) != (False, True):
             problems.append(Problem(file, line, (), f"a tag ({tag}); remove it, types follow from how a value is written"))
         if isinstance(event, CollectionStartEvent):
             depth += 1
@@ -149,7 +149,8 @@ def _mapping(node: MappingNode, place: Place, document: Document) -> dict[str, A
         line = key.start_mark.line + 1
         if key.value in values:
             first = document.lines[here]
-            document.problems.append(Problem(document.file, line, here, f"this key is already on line {first}; remove one of the two"))
+            message = f"this key is already on line {first}; remove one of the two"
+            document.problems.append(Problem(document.file, line, here, message))
             continue
         document.lines[here] = line
         values[key.value] = _convert(child, here, document)
@@ -168,7 +169,7 @@ def _pairs(node: MappingNode, place: Place, document: Document) -> Iterator[tupl
 
 def _scalar(node: ScalarNode, place: Place, document: Document) -> Any:
     """YAML 1.2 core types; a date stays text, its meaning is the schema's."""
-    kind, value = node.tag.removeprefix(_PLAIN), str(node.value)
+    kind, value = str(node.tag).removeprefix(_PLAIN), str(node.value)
     if kind == "null":
         return None
     if kind == "bool":
@@ -182,6 +183,7 @@ def _scalar(node: ScalarNode, place: Place, document: Document) -> Any:
                 document.problems.append(document.problem(place, f"{value} is no quantity; write a finite number"))
             return number
     except (ValueError, OverflowError):
-        document.problems.append(document.problem(place, f"{value[:40]} cannot be read as a number; write for instance 1.5 or 1e-3"))
+        message = f"{value[:40]} cannot be read as a number; write for instance 1.5 or 1e-3"
+        document.problems.append(document.problem(place, message))
         return None
     return value

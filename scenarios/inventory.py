@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenarios.catalog import case_names
-from scenarios.kinds import Distribution, Ders, Transmission
+from scenarios.kinds import Ders, Distribution, Transmission
 from scenarios.load import LoadedScenario
 from scenarios.outside import either_way, network_source, resolve
 from scenarios.place import DerPlan, plan
@@ -161,13 +161,15 @@ class _Reader:
             return self._wrong(asked, str(error))
         self.feeders[entry.name] = found
         if found.lowest_v_pu < COLLAPSED_PU:
-            text = f"its power flow settles at {found.lowest_v_pu:.2g} pu at load {found.lowest_load}, which is a collapse and no solution to work with"
+            text = f"its power flow settles at {found.lowest_v_pu:.2g} pu at load {found.lowest_load}, which is a collapse"
             self._wrong((*place, "feeder"), f"{text}; look for too much load, a wrong voltage or length unit")
 
     def _model(self, entry: Distribution, kv: float) -> FeederModel:
         from federates.grid.feeder import FeederModel, Ltc, Substation
         from federates.grid.feeder_library import BUILTIN_FEEDERS, builtin_feeder
 
+        grid = self.scenario.federate(entry.grid)
+        assert isinstance(grid, Transmission)  # the references were checked
         if entry.feeder in BUILTIN_FEEDERS:
             model = builtin_feeder(entry.feeder)
         else:
@@ -180,7 +182,7 @@ class _Reader:
             substation=substation,
             open_switches=(*model.open_switches, *entry.open_switches),
             close_switches=(*model.close_switches, *entry.close_switches),
-            base_hz=self.scenario.federate(entry.grid).frequency.nominal_hz,
+            base_hz=grid.frequency.nominal_hz,
             vmin_pu=entry.vmin_pu,
             vmax_pu=entry.vmax_pu,
             load_classes=tuple(sorted(entry.load_classes.items())),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -23,7 +23,14 @@ def _whole_us(seconds: float) -> float:
     return seconds
 
 
+def _nominal(hz: float) -> float:
+    if hz not in (50.0, 60.0):
+        raise ValueError(f"{hz:g} is no system's frequency; write 50 or 60")
+    return hz
+
+
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 366), AfterValidator(_whole_us)]
+
 
 class Strict(BaseModel):
     """Immutable; an unknown key or a value of another type is an error, and so is an infinity."""
@@ -34,26 +41,30 @@ class Strict(BaseModel):
 class Frequency(Strict):
     """System frequency response: one mass, a group of like governors, damping of the native load, secondary control."""
 
-    nominal_hz: Literal[50.0, 60.0] = 60.0
-    inertia_s: Positive = Field(4.0, description="stored energy over the rating of the running machines, s")
-    governor: Literal["steam", "gas", "hydro"] = Field("steam", description="turbine of the machines that have a governor")
-    governed_share: Share = Field(0.8, description="part of the fleet, by rating, that has a governor; the largest machines first")
-    droop_pu: Positive = Field(0.05, description="per unit of frequency for per unit of power")
+    nominal_hz: Annotated[float, AfterValidator(_nominal)] = Field(default=60.0, description="50 or 60")
+    inertia_s: Positive = Field(default=4.0, description="stored energy over the rating of the running machines, s")
+    governor: Literal["steam", "gas", "hydro"] = Field(default="steam", description="turbine of the machines that have a governor")
+    governed_share: Share = Field(
+        default=0.8, description="part of the fleet, by rating, that has a governor; the largest machines first"
+    )
+    droop_pu: Positive = Field(default=0.05, description="per unit of frequency for per unit of power")
     dead_band_hz: NotNegative = 0.036
-    headroom: Share = Field(0.15, description="power that a governor may add, per unit of rating")
-    native_damping_pu: NotNegative = Field(1.0, description="per unit of native load for per unit of frequency; feeders answer by their own models")
-    secondary_bias_w_per_hz: NotNegative = Field(0.0, description="of automatic generation control; 0 is none")
+    headroom: Share = Field(default=0.15, description="power that a governor may add, per unit of rating")
+    native_damping_pu: NotNegative = Field(
+        default=1.0, description="per unit of native load for per unit of frequency; feeders answer by their own models"
+    )
+    secondary_bias_w_per_hz: NotNegative = Field(default=0.0, description="of automatic generation control; 0 is none")
     secondary_time_s: Positive = 60.0
 
 
 class Emergency(Strict):
     """When the coupled federates go over to small steps, and how small."""
 
-    step_s: Seconds = Field(0.02, description="step while it lasts, s")
-    deviation_hz: Positive = Field(0.1, description="begins when |f - nominal| is larger")
-    rocof_hz_per_s: Positive = Field(0.05, description="begins when |df/dt| is larger")
-    v_min_pu: Positive = Field(0.9, description="begins when a voltage at a TBLM bus is lower")
-    hold_s: Seconds = Field(10.0, description="over when all have been within half of it for this long, s")
+    step_s: Seconds = Field(default=0.02, description="step while it lasts, s")
+    deviation_hz: Positive = Field(default=0.1, description="begins when |f - nominal| is larger")
+    rocof_hz_per_s: Positive = Field(default=0.05, description="begins when |df/dt| is larger")
+    v_min_pu: Positive = Field(default=0.9, description="begins when a voltage at a TBLM bus is lower")
+    hold_s: Seconds = Field(default=10.0, description="over when all have been within half of it for this long, s")
 
 
 class Native(Strict):
@@ -84,7 +95,7 @@ class Ltc(Strict):
     delay_s: NotNegative = 30.0
     tap_delay_s: NotNegative = 2.0
     range_pu: Positive = 0.10
-    taps: int = Field(16, gt=0)
+    taps: int = Field(default=16, gt=0)
 
 
 class Substation(Strict):
@@ -100,19 +111,19 @@ class Substation(Strict):
 class Diversity(Strict):
     """How the like feeders at a bus differ from the one that is solved."""
 
-    scale_sigma: NotNegative = Field(0.05, description="standard deviation of a feeder's size around the solved one")
-    lag_s: NotNegative = Field(300.0, description="standard deviation of the shift of its profile, s")
+    scale_sigma: NotNegative = Field(default=0.05, description="standard deviation of a feeder's size around the solved one")
+    lag_s: NotNegative = Field(default=300.0, description="standard deviation of the shift of its profile, s")
 
 
 class Profile(Strict):
     """Load over time, as multiples of the feeder's own load."""
 
-    source: Literal["smartds", "flat"] = Field("smartds", description="smartds: each load a customer of its class; flat: 1")
+    source: Literal["smartds", "flat"] = Field(default="smartds", description="smartds: each load a customer of its class; flat: 1")
     scale: Positive = 1.0
-    noise: Share = Field(0.02, description="standard deviation of a load's own fluctuation")
-    noise_s: Positive = Field(300.0, description="correlation time of it, s")
-    temperature_mean_c: float = Field(18.0, ge=-60, le=60, description="of the day")
-    temperature_swing_k: float = Field(6.0, ge=0, le=40, description="warmest at 15 h by this much above the mean")
+    noise: Share = Field(default=0.02, description="standard deviation of a load's own fluctuation")
+    noise_s: Positive = Field(default=300.0, description="correlation time of it, s")
+    temperature_mean_c: float = Field(default=18.0, ge=-60, le=60, description="of the day")
+    temperature_swing_k: float = Field(default=6.0, ge=0, le=40, description="warmest at 15 h by this much above the mean")
 
 
 class Distribution(Strict):
@@ -123,14 +134,14 @@ class Distribution(Strict):
     feeder: str = Field(description="ieee13, ieee34, ieee123, ieee9500, smartds, or the path of an OpenDSS master file")
     grid: Name = Field(description="name of the transmission federate")
     bus: str = Field(description='the transmission bus, in quotes: "16"')
-    count: int = Field(1, ge=1, le=10_000, description="like feeders at the bus, this one included")
+    count: int = Field(default=1, ge=1, le=10_000, description="like feeders at the bus, this one included")
     period_s: Seconds = 1.0
-    substation: Substation | None = Field(None, description="default: what the built-in feeder comes with")
+    substation: Substation | None = Field(default=None, description="default: what the built-in feeder comes with")
     open_switches: tuple[str, ...] = ()
     close_switches: tuple[str, ...] = ()
-    vmin_pu: Positive = Field(0.7, description="below it a load becomes a constant impedance")
+    vmin_pu: Positive = Field(default=0.7, description="below it a load becomes a constant impedance")
     vmax_pu: Positive = 1.3
-    load_classes: dict[str, Literal["residential", "commercial", "industrial"]] = Field({}, description="load name: class")
+    load_classes: dict[str, Literal["residential", "commercial", "industrial"]] = Field(default={}, description="load name: class")
     default_class: Literal["residential", "commercial", "industrial"] = "residential"
     diversity: Diversity = Diversity()
     profile: Profile = Profile()
@@ -143,7 +154,7 @@ class DerFunctions(Strict):
     """Standard and functions of a group of DER; `settings` are fields of IEEE 1547's common file format, for instance QV_OLRT."""
 
     standard: Standard = "ieee1547_2018"
-    category: Literal["I", "II", "III"] = Field("III", description="abnormal operating performance")
+    category: Literal["I", "II", "III"] = Field(default="III", description="abnormal operating performance")
     normal_category: Literal["A", "B"] = "B"
     volt_var: bool = False
     volt_watt: bool = False
@@ -155,20 +166,24 @@ class Pv(DerFunctions):
     """Rooftop PV at the feeder's loads."""
 
     share_of_load: Positive = Field(description="sum of ratings over the feeder's own load")
-    sites: int = Field(20, ge=1, description="loads that have one, drawn by the seed")
-    legacy_share: Share = Field(0.0, description="part of the sites that follow IEEE 1547-2003")
-    enter_service_spread_s: NotNegative = Field(300.0, description="a site enters service up to this much later than its delay, drawn")
-    profile: Literal["smartds", "flat"] = Field("smartds", description="smartds: each site a roof with its tilt and azimuth, drawn; flat: full sun")
+    sites: int = Field(default=20, ge=1, description="loads that have one, drawn by the seed")
+    legacy_share: Share = Field(default=0.0, description="part of the sites that follow IEEE 1547-2003")
+    enter_service_spread_s: NotNegative = Field(
+        default=300.0, description="a site enters service up to this much later than its delay, drawn"
+    )
+    profile: Literal["smartds", "flat"] = Field(
+        default="smartds", description="smartds: each site a roof with its tilt and azimuth, drawn; flat: full sun"
+    )
 
 
 class Storage(DerFunctions):
     """Batteries at the feeder's loads."""
 
     share_of_load: Positive = Field(description="sum of ratings over the feeder's own load")
-    sites: int = Field(3, ge=1)
-    hours: Positive = Field(4.0, description="energy over power")
+    sites: int = Field(default=3, ge=1)
+    hours: Positive = Field(default=4.0, description="energy over power")
     soc_start: Share = 0.5
-    p_set_pu: Annotated[float, Field(ge=-1, le=1)] = Field(0.0, description="scheduled power, generation positive")
+    p_set_pu: Annotated[float, Field(ge=-1, le=1)] = Field(default=0.0, description="scheduled power, generation positive")
 
 
 class Plant(DerFunctions):
@@ -212,12 +227,14 @@ class Ders(Strict):
 class Channel(Strict):
     """A communication link."""
 
-    latency_s: NotNegative = Field(0.2, description="median of the delay")
-    sigma: NotNegative = Field(0.0, description="its lognormal shape; 0 is a fixed delay")
-    jitter_s: NotNegative = Field(0.0, description="added, uniform between 0 and this")
-    loss: Share = Field(0.0, description="part of the messages that never arrive")
-    duplicate: Share = Field(0.0, description="part that arrives twice")
-    outages_s: tuple[tuple[NotNegative, Positive], ...] = Field((), description="[[from, to], ...]: nothing that is sent then arrives")
+    latency_s: NotNegative = Field(default=0.2, description="median of the delay")
+    sigma: NotNegative = Field(default=0.0, description="its lognormal shape; 0 is a fixed delay")
+    jitter_s: NotNegative = Field(default=0.0, description="added, uniform between 0 and this")
+    loss: Share = Field(default=0.0, description="part of the messages that never arrive")
+    duplicate: Share = Field(default=0.0, description="part that arrives twice")
+    outages_s: tuple[tuple[NotNegative, Positive], ...] = Field(
+        default=(), description="[[from, to], ...]: nothing that is sent then arrives"
+    )
 
     @model_validator(mode="after")
     def _windows(self) -> Channel:
@@ -232,15 +249,15 @@ class Scada(Strict):
     name: Name
     kind: Literal["scada"]
     feeder: Name
-    scan_s: Seconds = Field(2.0, description="of measured values; a changed status is sent at once")
-    der_scan_s: Seconds = Field(4.0, description="of DER")
-    deadband_pct: NotNegative = Field(0.5, description="of full scale; smaller changes are not reported")
-    accuracy_pct: NotNegative = Field(0.3, description="standard deviation of a transducer's gain error")
+    scan_s: Seconds = Field(default=2.0, description="of measured values; a changed status is sent at once")
+    der_scan_s: Seconds = Field(default=4.0, description="of DER")
+    deadband_pct: NotNegative = Field(default=0.5, description="of full scale; smaller changes are not reported")
+    accuracy_pct: NotNegative = Field(default=0.3, description="standard deviation of a transducer's gain error")
     telemetry: Channel = Channel(latency_s=0.15, sigma=0.3)
     control: Channel = Channel(latency_s=0.15, sigma=0.3)
-    stale_after_scans: int = Field(3, ge=1, description="a point silent for more scans is marked stale")
-    fail_after_scans: int = Field(6, ge=1, description="a terminal unit silent for more scans has failed")
-    integrity_s: Seconds = Field(300.0, description="between scans that send every point")
+    stale_after_scans: int = Field(default=3, ge=1, description="a point silent for more scans is marked stale")
+    fail_after_scans: int = Field(default=6, ge=1, description="a terminal unit silent for more scans has failed")
+    integrity_s: Seconds = Field(default=300.0, description="between scans that send every point")
 
     @model_validator(mode="after")
     def _order(self) -> Scada:
@@ -255,17 +272,19 @@ class Meters(Strict):
     name: Name
     kind: Literal["meters"]
     feeder: Name
-    period_s: Seconds = Field(1.0, description="how often a meter looks")
-    interval_s: Seconds = Field(300.0, description="length of an interval average")
-    shares_s: Seconds = Field(60.0, description="how often a customer's share of its load moves")
-    customer_w: Positive = Field(4_000.0, description="nominal power of an average customer, per phase")
-    accuracy_class: NotNegative = Field(0.5, description="percent")
-    clock_ahead_s: NotNegative = Field(0.0, description="a meter's clock is ahead by up to this, drawn")
+    period_s: Seconds = Field(default=1.0, description="how often a meter looks")
+    interval_s: Seconds = Field(default=300.0, description="length of an interval average")
+    shares_s: Seconds = Field(default=60.0, description="how often a customer's share of its load moves")
+    customer_w: Positive = Field(default=4_000.0, description="nominal power of an average customer, per phase")
+    accuracy_class: NotNegative = Field(default=0.5, description="percent")
+    clock_ahead_s: NotNegative = Field(default=0.0, description="a meter's clock is ahead by up to this, drawn")
 
     @model_validator(mode="after")
     def _whole(self) -> Meters:
         if _ns(self.interval_s) % _ns(self.shares_s) or _ns(self.shares_s) % _ns(self.period_s):
-            raise ValueError("interval_s must be a multiple of shares_s, and shares_s of period_s; write for instance 300, 60 and 1")
+            raise ValueError(
+                "interval_s must be a multiple of shares_s, and shares_s of period_s; write for instance 300, 60 and 1"
+            )
         return self
 
 
@@ -276,10 +295,12 @@ class Ami(Strict):
     kind: Literal["ami"]
     feeder: Name
     period_s: Seconds = 5.0
-    mesh: Channel = Field(Channel(latency_s=1.5, sigma=0.5, loss=0.02), description="one hop of the mesh")
-    gasps: Channel = Field(Channel(latency_s=4.0, sigma=0.6, loss=0.25), description="of last gasps")
-    backfill_s: Seconds | None = Field(900.0, description="how often lost readings are fetched from the meters; null: never")
-    ready_after_s: Seconds = Field(60.0, description="loads are published this long after their interval at the latest")
+    mesh: Channel = Field(default=Channel(latency_s=1.5, sigma=0.5, loss=0.02), description="one hop of the mesh")
+    gasps: Channel = Field(default=Channel(latency_s=4.0, sigma=0.6, loss=0.25), description="of last gasps")
+    backfill_s: Seconds | None = Field(
+        default=900.0, description="how often lost readings are fetched from the meters; null: never"
+    )
+    ready_after_s: Seconds = Field(default=60.0, description="loads are published this long after their interval at the latest")
 
 
 class Tblm(Strict):
@@ -288,13 +309,17 @@ class Tblm(Strict):
     name: Name
     kind: Literal["tblm"]
     feeder: Name
-    period_s: Seconds = Field(60.0, description="between documents when nothing happens")
-    horizon_s: Seconds = Field(180.0, description="how long a document may be used")
-    poll_s: Seconds = Field(1.0, description="how often it looks for changes")
-    v_pu: tuple[Positive, Positive] = Field((0.85, 1.15), description="range of the curves")
-    f_hz: tuple[Positive, Positive] | None = Field(None, description="range of the curves; default: -5 % to +3.3 % of nominal")
-    tolerance_pct: Positive = Field(0.15, description="of the bus's apparent power: tables are refined until they are this close")
-    deviation_pct: Positive = Field(2.0, description="measured power off the curve by this much makes a new document")
+    period_s: Seconds = Field(default=60.0, description="between documents when nothing happens")
+    horizon_s: Seconds = Field(default=180.0, description="how long a document may be used")
+    poll_s: Seconds = Field(default=1.0, description="how often it looks for changes")
+    v_pu: tuple[Positive, Positive] = Field(default=(0.85, 1.15), description="range of the curves")
+    f_hz: tuple[Positive, Positive] | None = Field(
+        default=None, description="range of the curves; default: -5 % to +3.3 % of nominal"
+    )
+    tolerance_pct: Positive = Field(
+        default=0.15, description="of the bus's apparent power: tables are refined until they are this close"
+    )
+    deviation_pct: Positive = Field(default=2.0, description="measured power off the curve by this much makes a new document")
 
     @model_validator(mode="after")
     def _rising(self) -> Tblm:
@@ -309,8 +334,8 @@ class Ems(Strict):
     name: Name
     kind: Literal["ems"]
     grid: Name
-    period_s: Seconds = Field(1.0, description="how often it looks at its telemetry")
-    scan_s: Seconds = Field(60.0, description="between scans: a power flow and an N-1")
+    period_s: Seconds = Field(default=1.0, description="how often it looks at its telemetry")
+    scan_s: Seconds = Field(default=60.0, description="between scans: a power flow and an N-1")
 
     @model_validator(mode="after")
     def _whole(self) -> Ems:
@@ -327,5 +352,3 @@ FEDERATE_MODELS: dict[str, type[Strict]] = {
     model.model_fields["kind"].annotation.__args__[0]: model  # type: ignore[union-attr]
     for model in (Transmission, Distribution, Ders, Scada, Meters, Ami, Tblm, Ems)
 }
-
-

@@ -17,10 +17,9 @@ from scenarios.references import check_references
 from scenarios.schema import Scenario
 
 
-
 @dataclass(frozen=True)
 class LoadedScenario:
-    """A scenario that is right as far as text can tell. `folder`: what its relative paths start from; `document`: for later messages."""
+    """A scenario that is right as far as text can tell. `folder`: what its relative paths start from. `document`: for messages."""
 
     scenario: Scenario
     document: Document

@@ -36,7 +36,9 @@ def _place(loc: tuple[int | str, ...], value: Any, missing: bool) -> Place:
     """pydantic's location in `value`, without the tags of unions that it puts in between."""
     here: list[str | int] = []
     for n, part in enumerate(loc):
-        inside = part in value if isinstance(value, dict) else isinstance(part, int) and isinstance(value, list) and part < len(value)
+        inside = (
+            part in value if isinstance(value, dict) else isinstance(part, int) and isinstance(value, list) and part < len(value)
+        )
         if inside:
             value = value[part]
             here.append(part)
@@ -86,11 +88,12 @@ def _message(detail: ErrorDetails, place: Place, value: Any, schema: Mapping[str
             allowed = [word.strip(" '") for word in str(context["expected"]).replace(" or ", ", ").split(",")]
         return f"{_shown(written)} is not known; {did_you_mean(str(written), allowed)}"
     if kind in _WANTED:
-        hint = f", in quotes: \"{written}\"" if kind == "string_type" and isinstance(written, int | float) else ""
+        hint = f', in quotes: "{written}"' if kind == "string_type" and isinstance(written, int | float) else ""
         return f"{_shown(written)} is {_type_name(written)}; write {_WANTED[kind]}{hint}"
     if kind == "string_pattern_mismatch":
         dotted = "\\." in str(context["pattern"])
-        return f"{_shown(written)} does not fit; write {'federate.port' if dotted else 'lower-case letters, digits and _, a letter first'}"
+        wanted = "federate.port" if dotted else "lower-case letters, digits and _, a letter first"
+        return f"{_shown(written)} does not fit; write {wanted}"
     if kind == "too_long" and key == "devices":
         return "there is no bridge to real devices yet; remove the entries"
     if kind == "too_long":
@@ -154,7 +157,10 @@ def _options(node: Mapping[str, Any], value: Any, schema: Mapping[str, Any]) -> 
     decider = node.get("discriminator")
     if decider and isinstance(value, dict) and value.get(decider["propertyName"]) in decider["mapping"]:
         return _options({"$ref": decider["mapping"][value[decider["propertyName"]]]}, value, schema)
-    return [node, *(option for word in ("oneOf", "anyOf") for choice in node.get(word, ()) for option in _options(choice, value, schema))]
+    return [
+        node,
+        *(option for word in ("oneOf", "anyOf") for choice in node.get(word, ()) for option in _options(choice, value, schema)),
+    ]
 
 
 def validate(adapter: TypeAdapter[Any], document: Document, base: Place = ()) -> tuple[Any, list[Problem]]:

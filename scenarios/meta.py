@@ -54,7 +54,8 @@ def before(scenario: Scenario, runner: str, started: str) -> dict[str, Any]:
     """What is known at the start."""
     return {
         "scenario": scenario.name, "about": scenario.about, "seed": scenario.seed, "start": scenario.start.isoformat(),
-        "stop_ns": round(scenario.stop_s * 1e9), "runner": runner, "started_utc": started, "commit": commit(), "versions": versions(),
+        "stop_ns": round(scenario.stop_s * 1e9), "runner": runner, "started_utc": started, "commit": commit(),
+        "versions": versions(),
         "host": f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} CPUs",
     }  # fmt: skip
 

@@ -54,12 +54,17 @@ OUTPUTS: Mapping[str, Mapping[str, KindPort]] = {
 }  # fmt: skip
 INPUTS: Mapping[str, Mapping[str, KindPort]] = {
     "transmission": {"command": _EVENT},
-    "distribution": {"v_pu": _PU, "angle_rad": _RAD, "f_hz": _HZ, "der_p_w": _W, "der_q_var": _VAR, "emergency": _EVENT, "command": _EVENT},
+    "distribution": {
+        "v_pu": _PU, "angle_rad": _RAD, "f_hz": _HZ, "der_p_w": _W, "der_q_var": _VAR, "emergency": _EVENT, "command": _EVENT,
+    },
     "ders": {"v_pu": _PU, "f_hz": _HZ, "emergency": _EVENT, "command": _EVENT},
     "scada": {**_TELEMETRY, **_DER_TELEMETRY, "soe": _EVENT, "command": _EVENT},
     "meters": dict(_READINGS),
     "ami": {**_INTERVALS, "meter_event": _EVENT},
-    "tblm": {**_TELEMETRY, **_DER_TELEMETRY, "load_p_w": _W, "load_q_var": _VAR, "coverage": _NUMBER, "soe": _EVENT, "ack": _EVENT, "request": _EVENT},
+    "tblm": {
+        **_TELEMETRY, **_DER_TELEMETRY, "load_p_w": _W, "load_q_var": _VAR, "coverage": _NUMBER,
+        "soe": _EVENT, "ack": _EVENT, "request": _EVENT,
+    },
     "ems": {"f_hz": _HZ, "all_v_pu": _PU, "load_p_w": _W, "load_q_var": _VAR, "line_status": _NUMBER, "gen_p_w": _W},
 }  # fmt: skip
 DER_PORTS = frozenset({"der_p_w", "der_q_var", "der_status", "der_available_w", "der_v_pu"})

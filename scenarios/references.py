@@ -33,7 +33,9 @@ class _Checker:
         self.data = document.data
         self.exact = set(wrong)
         self.wrong = {place[:2] for place in wrong}
-        self.named = [(n, e) for n, e in enumerate(_list(self.data, "federates")) if isinstance(e, dict) and isinstance(e.get("name"), str)]
+        self.named = [
+            (n, e) for n, e in enumerate(_list(self.data, "federates")) if isinstance(e, dict) and isinstance(e.get("name"), str)
+        ]
         self.right = [(n, e) for n, e in self.named if e.get("kind") in OUTPUTS]
         self.by_name = {e["name"]: e for _, e in self.named}
         self.entries = [e for _, e in self.right]
@@ -73,7 +75,9 @@ class _Checker:
             first.setdefault(entry["name"], n)
         grids = [n for n, e in self.right if e["kind"] == "transmission"]
         for n in grids[1:]:
-            yield self.problem(("federates", n, "kind"), "a second transmission system; a scenario has one, join the networks into one case")
+            yield self.problem(
+                ("federates", n, "kind"), "a second transmission system; a scenario has one, join the networks into one case"
+            )
 
     def _periods(self) -> Iterator[Problem]:
         """Coupled federates answer each other at the same instants."""
@@ -112,13 +116,17 @@ class _Checker:
                 continue
             bus = feeder.get("grid"), feeder.get("bus")
             if bus in first and feeder["name"] != first[bus]:
-                text = f"bus {bus[1]!r} already has a TBLM, of the feeders like {first[bus]!r}; put the other feeder under another bus"
+                text = (
+                    f"bus {bus[1]!r} already has a TBLM, of the feeders like {first[bus]!r}; put the other feeder under another bus"
+                )
                 yield self.problem(("federates", n, "feeder"), text)
             first.setdefault(bus, feeder["name"])
 
     def _partner(self, place: Place, name: str, wanted: str) -> Iterator[Problem]:
         if name not in self.by_name:
-            yield self.problem(place, f"there is no federate {name!r}; {did_you_mean(name, self._of_kind(wanted), f'{wanted} federate')}")
+            yield self.problem(
+                place, f"there is no federate {name!r}; {did_you_mean(name, self._of_kind(wanted), f'{wanted} federate')}"
+            )
         elif (kind := self.by_name[name].get("kind")) != wanted and kind in OUTPUTS:
             advice = did_you_mean(name, self._of_kind(wanted), f"{wanted} federate")
             yield self.problem(place, f"{name!r} is of kind {kind}, {wanted} is needed; {advice}")
@@ -133,7 +141,9 @@ class _Checker:
                 yield self.problem(("groups", group), "that is the name of the broker's own process; choose another")
             for n, name in enumerate(members):
                 if name not in self.by_name:
-                    yield self.problem(("groups", group, n), f"there is no federate {name!r}; {did_you_mean(name, list(self.by_name), 'federate')}")
+                    yield self.problem(
+                        ("groups", group, n), f"there is no federate {name!r}; {did_you_mean(name, list(self.by_name), 'federate')}"
+                    )
                 elif counts[name] > 1:
                     yield self.problem(("groups", group, n), f"{name!r} is in {counts[name]} places; leave it in one group")
 
@@ -179,7 +189,9 @@ class _Checker:
         if source.kind != target.kind:
             yield self.problem(place, f"{source.kind} cannot feed {target.kind}; link ports of one kind")
         elif source.unit != target.unit:
-            yield self.problem(place, f"{entry['source']} is in {source.unit}, {entry['target']} in {target.unit}; link ports of one unit")
+            yield self.problem(
+                place, f"{entry['source']} is in {source.unit}, {entry['target']} in {target.unit}; link ports of one unit"
+            )
 
     def _event(self, place: Place, entry: Entry) -> Iterator[Problem]:
         target, problems = self._federate((*place, "to"), entry["to"])
@@ -191,7 +203,8 @@ class _Checker:
                 message = f"{entry['to']!r} is of kind {target['kind']}, which takes no actions; write one of {', '.join(takers)}"
                 yield self.problem((*place, "to"), message)
             elif entry["action"]["do"] not in allowed:
-                text = f"{target['kind']} {entry['to']!r} takes no {entry['action']['do']!r}; {did_you_mean(entry['action']['do'], allowed)}"
+                asked = entry["action"]["do"]
+                text = f"{target['kind']} {entry['to']!r} takes no {asked!r}; {did_you_mean(asked, allowed)}"
                 yield self.problem((*place, "action", "do"), text)
         if entry["t_s"] >= self.stop_s:
             text = f"{entry['t_s']:g} s is not before stop_s ({self.stop_s:g} s); write an earlier time or a later stop_s"

@@ -27,12 +27,16 @@ def changed(loaded: LoadedScenario, stop_s: float | None, seed: int | None) -> L
     update: dict[str, object] = {}
     if stop_s is not None:
         if not 0.0 < stop_s <= 86_400 * 366:
-            raise ScenarioError([Problem("--stop", 1, ("stop_s",), f"{stop_s:g} is not allowed; write a number of seconds above 0")])
+            raise ScenarioError(
+                [Problem("--stop", 1, ("stop_s",), f"{stop_s:g} is not allowed; write a number of seconds above 0")]
+            )
         update["stop_s"] = stop_s
         update["events"] = tuple(event for event in loaded.scenario.events if event.t_s < stop_s)
     if seed is not None:
         if not 0 <= seed < 2**31:
-            raise ScenarioError([Problem("--seed", 1, ("seed",), f"{seed} is not allowed; write a whole number from 0 to 2147483647")])
+            raise ScenarioError(
+                [Problem("--seed", 1, ("seed",), f"{seed} is not allowed; write a whole number from 0 to 2147483647")]
+            )
         update["seed"] = seed
     return LoadedScenario(loaded.scenario.model_copy(update=update), loaded.document, loaded.folder)
 
@@ -50,7 +54,9 @@ def run(loaded: LoadedScenario, runner: Literal["helics", "local"], out: Path, q
         known = meta.before(loaded.scenario, runner, started)
         meta.write(run_dir, known)
     except OSError as error:
-        raise ScenarioError([Problem("--out", 1, (), f"cannot write to {out} ({error.strerror}); choose another directory")]) from None
+        raise ScenarioError(
+            [Problem("--out", 1, (), f"cannot write to {out} ({error.strerror}); choose another directory")]
+        ) from None
     if not quiet:
         print(f"{loaded.scenario.name}: {loaded.scenario.about}\n{run_dir}", file=sys.stderr)
     with display(loaded.scenario.stop_s, quiet) as shown:
@@ -102,5 +108,5 @@ def _summary(run_dir: Path, verdicts: list[Verdict]) -> None:
     if len(timing):
         spent = timing.groupby("federate")["compute_ns"].agg(["sum", "count"]).sort_values("sum", ascending=False)
         for name, row in spent.iterrows():
-            text = f"  {row['sum'] / 1e9:7.2f} s  {row['sum'] / row['count'] / 1e6:7.3f} ms a call  {int(row['count']):7d} calls  {name}"
-            print(text, file=sys.stderr)
+            total_s, calls = row["sum"] / 1e9, int(row["count"])
+            print(f"  {total_s:7.2f} s  {1e3 * total_s / calls:7.3f} ms a call  {calls:7d} calls  {name}", file=sys.stderr)

@@ -19,9 +19,9 @@ FederatePort = Annotated[str, Field(pattern=PORT_PATTERN, description="federate.
 class CouplingMode(Strict):
     """How transmission and distribution agree at an instant."""
 
-    mode: Literal["jacobi", "iterate"] = Field("jacobi", description="one exchange a step, or solve again until they agree")
-    tolerance_pu: Positive = Field(1e-6, description="largest change of voltage between two iterations")
-    max_iterations: int = Field(20, ge=1, le=1000)
+    mode: Literal["jacobi", "iterate"] = Field(default="jacobi", description="one exchange a step, or solve again until they agree")
+    tolerance_pu: Positive = Field(default=1e-6, description="largest change of voltage between two iterations")
+    max_iterations: int = Field(default=20, ge=1, le=1000)
 
 
 class LinkEntry(Strict):
@@ -29,7 +29,7 @@ class LinkEntry(Strict):
 
     source: FederatePort = Field(description="federate.port that gives")
     target: FederatePort = Field(description="federate.port that takes")
-    delay_s: Positive = Field(0.001, description="of events; values travel without delay")
+    delay_s: Positive = Field(default=0.001, description="of events; values travel without delay")
 
 
 class ScenarioEvent(Strict):
@@ -45,11 +45,11 @@ class Expectation(Strict):
 
     signal: str = Field(description="federate.port, or federate.port[id]")
     at_s: NotNegative | None = None
-    within_s: tuple[NotNegative, NotNegative] | None = Field(None, description="[from, to]")
-    min: float | None = Field(None, description="no value is lower")
-    max: float | None = Field(None, description="no value is higher")
+    within_s: tuple[NotNegative, NotNegative] | None = Field(default=None, description="[from, to]")
+    min: float | None = Field(default=None, description="no value is lower")
+    max: float | None = Field(default=None, description="no value is higher")
     equals: float | None = None
-    tolerance: NotNegative | None = Field(None, description="of equals")
+    tolerance: NotNegative | None = Field(default=None, description="of equals")
     because: str = Field(description="why it must hold")
 
     @model_validator(mode="after")
@@ -71,19 +71,27 @@ class Scenario(Strict):
     """A co-simulation study."""
 
     name: Name
-    about: str = Field("", description="a sentence or two for `list` and the report")
-    seed: int = Field(1, ge=0, lt=2**31, description="of everything that is drawn at random")
+    about: str = Field(default="", description="a sentence or two for `list` and the report")
+    seed: int = Field(default=1, ge=0, lt=2**31, description="of everything that is drawn at random")
     start: datetime = Field(description="wall time of t = 0: 2024-07-01T12:00:00")
     stop_s: Seconds = Field(description="length of the run, s")
-    watchdog_s: Annotated[float, Field(gt=0, le=3600)] = Field(30.0, description="a step that computes longer ends the run, s of real time")
-    start_limit_s: Annotated[float, Field(gt=0, le=3600)] = Field(120.0, description="the same for building and starting, s of real time")
+    watchdog_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=30.0, description="a step that computes longer ends the run, s of real time"
+    )
+    start_limit_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=120.0, description="the same for building and starting, s of real time"
+    )
     coupling: CouplingMode = CouplingMode()
-    groups: dict[Name, tuple[Name, ...]] = Field({}, description="process: its federates; default: grid and feeders")
+    groups: dict[Name, tuple[Name, ...]] = Field(default={}, description="process: its federates; default: grid and feeders")
     federates: Annotated[tuple[Federate, ...], Field(min_length=1)]
     links: tuple[LinkEntry, ...] = ()
-    devices: Annotated[tuple[Any, ...], Field(max_length=0)] = Field((), description="real devices; there is no bridge yet, leave it empty")
+    devices: Annotated[tuple[Any, ...], Field(max_length=0)] = Field(
+        default=(), description="real devices; there is no bridge yet, leave it empty"
+    )
     events: tuple[ScenarioEvent, ...] = ()
-    record: Literal["default", "all"] | tuple[FederatePort, ...] = Field("default", description="vector ports whose values are kept")
+    record: Literal["default", "all"] | tuple[FederatePort, ...] = Field(
+        default="default", description="vector ports whose values are kept"
+    )
     expect: tuple[Expectation, ...] = ()
 
     def federate(self, name: str) -> Federate:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from federates.runtime.federate import FederateFailure, FederationError
-from federates.runtime.local import run_local
-from federates.runtime.port import Document, Event, Port, Sample
-from federates.runtime.federate import Federation
 from dataclasses import replace
 
+from federates.runtime.federate import FederateFailure, Federation, FederationError
+from federates.runtime.local import run_local
+from federates.runtime.port import Document, Event, Port, Sample
 from scenarios.build import build
 from scenarios.inventory import take_inventory
 from scenarios.load import LoadedScenario

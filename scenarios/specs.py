@@ -127,7 +127,9 @@ class SpecMaker:
         scan_ns = ns(entry.scan_s)
 
         def analog(port: str, unit: str, ids: tuple[str, ...], full: float, exact: bool = False) -> Any:
-            return Measured(port, unit, ids, rtu="substation", scan_ns=scan_ns, deadband=deadband * full, accuracy=0.0 if exact else accuracy)
+            return Measured(
+                port, unit, ids, rtu="substation", scan_ns=scan_ns, deadband=deadband * full, accuracy=0.0 if exact else accuracy
+            )
 
         groups = [
             analog("head_p_w", "W", PHASES, phase_va),
@@ -146,7 +148,9 @@ class SpecMaker:
             rtu = tuple(f"der_{name}" for name in names)
             rating_va = max(site.s_va for site in feeder.der.sites)
             for port, unit in (("der_p_w", "W"), ("der_q_var", "var"), ("der_available_w", "W")):
-                groups.append(Measured(port, unit, names, rtu=rtu, scan_ns=der_ns, deadband=deadband * rating_va, accuracy=accuracy))
+                groups.append(
+                    Measured(port, unit, names, rtu=rtu, scan_ns=der_ns, deadband=deadband * rating_va, accuracy=accuracy)
+                )
             groups.append(Measured("der_status", "1", names, kind="status", rtu=rtu, scan_ns=der_ns))
         return groups
 
@@ -219,7 +223,6 @@ class SpecMaker:
 
     def _ems(self, entry: Ems) -> Any:
         from federates.ems import ems
-
         from federates.grid.fleet import FrequencySettings
 
         grid = self.scenario.federate(entry.grid)

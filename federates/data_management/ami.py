@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from federates.data_management.outages import Outages
 from federates.data_management.vee import Limits, estimate, valid
 from federates.grid.channel import LOST_NS, Channel, ChannelParams
 from federates.runtime.federate import S_NS, Step
@@ -160,9 +161,8 @@ class AmiFederate:
         self._number = 0
         self._in_meters: list[_Batch] = []
         self._poll_due = LOST_NS if self.params.backfill_ns is None else t_ns + self.params.backfill_ns
-        self._gasp_ns, self._alive_ns = np.full(n, LOST_NS), np.full(n, t_ns - 1, np.int64)
-        self._out_ns = np.full(len(self._transformers), LOST_NS)
-        self._outages: list[tuple[int, Ints]] = []
+        p = self.params
+        self._outages = Outages(self._transformer, self._transformers, p.outage_gasps, p.outage_window_ns, t_ns)
         self._published: int | None = None
         self._settled = self._newest
         self._energy, self._energy_estimated = np.zeros(areas), np.zeros(areas, np.bool_)
@@ -210,8 +210,7 @@ class AmiFederate:
         fresh = min(number - self._newest, self._rows.shape[1])
         self._newest = number
         self._rows = np.concatenate((self._rows[:, fresh:], np.full((3, fresh, len(self._load)), np.nan)), axis=1)
-        oldest_ns = self._end_ns(number - self._rows.shape[1])
-        self._outages = [outage for outage in self._outages if outage[0] > oldest_ns]
+        self._outages.forget(self._end_ns(number - self._rows.shape[1]))
         values, flags = np.stack((p.values, q.values, v.values)), p.quality | q.quality | v.quality
         speaks = np.flatnonzero(np.isfinite(values).all(axis=0) & (flags & np.uint16(Quality.LOST) == 0))
         self._send(_Batch(number, speaks, values[:, speaks], flags[speaks]), self._end_ns(number))
@@ -256,7 +255,7 @@ class AmiFederate:
             self._last_flags[k] = batch.flags[newer] | np.where(good[newer], 0, int(Quality.SUSPECT)).astype(np.uint16)
             self._valid_p[m[newer & good]] = p[newer & good]
             self._doubted_p[k] = np.where(good[newer], np.nan, p[newer])
-            news.extend(self._prove_alive(m, end_ns))
+            news.extend(self._outages.prove_alive(m, end_ns))
         return some
 
     # Last gasps
@@ -284,36 +283,10 @@ class AmiFederate:
         while self._messages and self._messages[0][0] <= t_ns:
             _, _, kind, meter, at_ns = heapq.heappop(self._messages)
             if kind == "restored":
-                news.extend(self._prove_alive(np.array([meter]), at_ns))
-            elif at_ns > self._alive_ns[meter]:
-                self._gasp_ns[meter] = at_ns
+                news.extend(self._outages.prove_alive(np.array([meter]), at_ns))
+            elif self._outages.gasp(meter, at_ns):
                 touched.add(int(self._transformer[meter]))
-        for k in sorted(touched):
-            gasps = np.sort(self._gasp_ns[self._transformer == k])
-            gasps = gasps[gasps != LOST_NS]
-            need = self.params.outage_gasps
-            close = gasps[need - 1 :] - gasps[: max(gasps.size - need + 1, 0)] <= self.params.outage_window_ns
-            if close.any() and self._out_ns[k] == LOST_NS:
-                self._out_ns[k] = gasps[int(np.argmax(close))]
-                first = int(self._out_ns[k])
-                news.append({"event": "outage", "transformer": self._transformers[k], "t_first_ns": first, "gasps": gasps.size})
-        return news
-
-    def _prove_alive(self, meters: Ints, at_ns: int) -> list[dict[str, Any]]:
-        """These meters had voltage at `at_ns`, so their transformers had too; gives the outages that this ends."""
-        dead_ns = self._dead_since()
-        self._alive_ns[meters] = np.maximum(self._alive_ns[meters], at_ns)
-        back = np.unique(self._transformer[meters])
-        back = back[self._out_ns[back] < at_ns]
-        self._out_ns[back] = LOST_NS
-        ended = np.isin(self._transformer, back)
-        ended[meters] = True
-        ended &= dead_ns < at_ns
-        if ended.any():
-            # Earlier intervals are still estimated, and booked, without the time of the outage.
-            self._outages.append((at_ns, np.where(ended, dead_ns, at_ns)))
-            self._gasp_ns[ended] = LOST_NS
-        return [{"event": "restored", "transformer": self._transformers[k], "t_event_ns": at_ns} for k in back.tolist()]
+        return news + self._outages.infer(touched)
 
     # Loads
 
@@ -331,20 +304,9 @@ class AmiFederate:
                 return number
         return self._published
 
-    def _dead_since(self) -> Ints:
-        """Since when each meter is without voltage, as far as gasps and inferred outages tell; LOST_NS where it is alive."""
-        out_ns = self._out_ns[self._transformer]
-        return np.minimum(self._gasp_ns, np.where(out_ns > self._alive_ns, out_ns, LOST_NS))
-
     def _served(self, number: int) -> Floats:
         """Part of an interval in which each meter had voltage, as far as that is known, float64 [n]."""
-        end_ns = self._end_ns(number)
-        start_ns = end_ns - self.params.interval_ns
-        dead_ns = end_ns - np.clip(self._dead_since(), start_ns, end_ns)
-        for to_ns, from_ns in self._outages:
-            dead_ns = dead_ns + np.maximum(min(to_ns, end_ns) - np.maximum(from_ns, start_ns), 0)
-        served: Floats = np.maximum(1.0 - dead_ns / self.params.interval_ns, 0.0)
-        return served
+        return self._outages.served(self._end_ns(number) - self.params.interval_ns, self._end_ns(number))
 
     def _filled(self, number: int) -> Floats:
         """P, Q, V of every meter in one interval, [3, n], missing ones estimated; NaN where nothing is known."""

@@ -76,3 +76,23 @@ def bits_of(values: Mapping[str, Any], t_ns: int) -> str:
         else:
             digest.update(canonical_json(value).encode())
     return digest.hexdigest()
+
+
+def alike(first: Mapping[str, Any], second: Mapping[str, Any], tolerance: float) -> str:
+    """The first output in which two answers differ, empty where none does.
+
+    tolerance: of each vector's values, in parts of its largest one (at least 1); 0 asks for the same bits, and then documents and
+    events are compared too. Qualities are always compared.
+    """
+    for name in sorted({*first, *second}):
+        if name not in first or name not in second:
+            return name
+        if tolerance == 0.0:
+            if bits_of({name: first[name]}, 0) != bits_of({name: second[name]}, 0):
+                return name
+        elif isinstance(first[name], Sample | np.ndarray):
+            a, b = (value if isinstance(value, Sample) else Sample.of(value, 0) for value in (first[name], second[name]))
+            off = tolerance * max(1.0, float(np.nanmax(np.abs(a.values), initial=0.0)))
+            if not (np.array_equal(a.quality, b.quality) and np.allclose(a.values, b.values, rtol=0.0, atol=off, equal_nan=True)):
+                return name
+    return ""

@@ -23,14 +23,15 @@ from typing import Any
 import helics as h
 import numpy as np
 
-from federates.runtime.federate import US_NS, FederateFailure, Federation, FederationError, Link
-from federates.runtime.local import take
+from federates.runtime.federate import FederateFailure, Federation, FederationError, Link
+from federates.runtime.local import check_delay, check_names, check_periods, take
 from federates.runtime.port import Document
 from federates.runtime.seat import Recorder, Seat, Sent, Watch, gather, links_with_coupling
 from federates.runtime.wire import Reader, decode_event, encode, encode_event
 
 CORE = "tcp_ss"
 _NS = 1e-9
+_LONGEST_NS = 2**50  # beyond it a time that went through a double of seconds comes back another
 _lib, _ffi = h.capi.lib, h.capi.ffi
 
 
@@ -84,8 +85,7 @@ class _Place:
     seat: Seat
     federate: Any
     publications: dict[str, Any] = field(default_factory=dict)
-    endpoints: dict[str, Any] = field(default_factory=dict)
-    targets: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    outlets: dict[str, list[tuple[Any, int]]] = field(default_factory=dict)
     inlets: list[_Inlet] = field(default_factory=list)
     mailboxes: list[tuple[str, Any]] = field(default_factory=list)
     hashes: dict[str, int] = field(default_factory=dict)
@@ -119,12 +119,14 @@ class _Place:
         for port, value in sent:
             if isinstance(value, tuple):
                 for event in value:
-                    for target, delay_ns in self.targets.get(port, ()):
+                    for endpoint, delay_ns in self.outlets.get(port, ()):
                         arrival_ns = event.t_ns + delay_ns
                         message = encode_event(event, arrival_ns)
-                        h.helicsEndpointSendBytesToAt(self.endpoints[port], message, target, arrival_ns * _NS)
+                        # not h.helicsEndpointSendBytesAt, which calls another function of the library (pyhelics 3.6.1)
+                        _lib.helicsEndpointSendBytesAt(endpoint.handle, message, len(message), arrival_ns * _NS, self.error)
                 continue
-            first = port not in self.announced
+            # Of documents published since it last looked a reader gets the last only: each one carries the layout.
+            first = port not in self.announced or isinstance(value, Document)
             self.announced.add(port)
             message = encode(self.seat.outputs[port], self.hashes[port], value, first=first)
             _lib.helicsPublicationPublishBytes(self.publications[port], message, len(message), self.error)
@@ -143,6 +145,10 @@ def run_helics(
     Raises FederateFailure, FederationError or LostBroker as soon as one of its federates meets one; the process must then end
     by `os._exit`, since the other threads still wait in HELICS.
     """
+    check_names(federation)
+    if federation.stop_ns > _LONGEST_NS:
+        days = _LONGEST_NS / 86_400e9
+        raise FederationError(f"HELICS counts time in doubles, exact to the nanosecond for {days:.0f} days; use the local runner")
     names = federation.groups[group] if federation.groups else tuple(spec.name for spec in federation.specs)
     seats = {name: Seat(name, federation.spec(name).build(), federation, recorder, watch) for name in names}
     options = f"--broker_address={address} --federates={len(names)} --disable_timer --loglevel=no_print"
@@ -150,6 +156,7 @@ def run_helics(
     core = h.helicsCreateCore(CORE, core_name, options)
     if not h.helicsCoreIsConnected(core) and not h.helicsCoreConnect(core):
         raise LostBroker(f"no broker answers at {address}")
+    check_periods(federation.coupling, seats)
     places = {name: _join(seat, core_name) for name, seat in seats.items()}
     _wire(federation, places)
     crew = _Crew(federation, places, progress)
@@ -167,9 +174,7 @@ def _join(seat: Seat, core_name: str) -> _Place:
     place = _Place(seat, federate)
     for port in seat.outputs.values():
         key = f"{seat.name}/{port.name}"
-        if port.kind == "event":
-            place.endpoints[port.name] = h.helicsFederateRegisterGlobalEndpoint(federate, f"{key}/out", "event")
-        else:
+        if port.kind != "event":
             publication = h.helicsFederateRegisterGlobalPublication(federate, key, h.HELICS_DATA_TYPE_RAW, "")
             place.publications[port.name] = publication.handle
             place.hashes[port.name] = port.layout_hash()
@@ -184,13 +189,15 @@ def _wire(federation: Federation, places: Mapping[str, _Place]) -> None:
             _wire_target(places[link.target], link, where)
         if link.source in places:
             source = places[link.source]
-            if link.source_port in source.endpoints:
-                if link.delay_ns < US_NS:
-                    raise FederationError(f"{where}: an event needs a delay of at least a microsecond")
-                address = f"{link.target}/{link.target_port}/in"
-                source.targets.setdefault(link.source_port, []).append((address, link.delay_ns))
-            elif link.source_port not in source.publications:
+            port = source.seat.outputs.get(link.source_port)
+            if port is None:
                 raise FederationError(f"{where}: {link.source} has no output {link.source_port}")
+            if port.kind == "event":
+                check_delay(port, link, where)
+                key = f"{link.source}/{link.source_port}/out/{link.target}/{link.target_port}"
+                endpoint = h.helicsFederateRegisterGlobalTargetedEndpoint(source.federate, key, "event")
+                h.helicsEndpointAddDestinationTarget(endpoint, f"{link.target}/{link.target_port}/in")
+                source.outlets.setdefault(link.source_port, []).append((endpoint, link.delay_ns))
 
 
 def _wire_target(place: _Place, link: Link, where: str) -> None:
@@ -200,7 +207,7 @@ def _wire_target(place: _Place, link: Link, where: str) -> None:
     if port.kind == "event":
         if port.name not in {name for name, _ in place.mailboxes}:
             key = f"{link.target}/{port.name}/in"
-            place.mailboxes.append((port.name, h.helicsFederateRegisterGlobalEndpoint(place.federate, key, "event")))
+            place.mailboxes.append((port.name, h.helicsFederateRegisterGlobalTargetedEndpoint(place.federate, key, "event")))
         return
     if any(inlet.port == port.name for inlet in place.inlets):
         raise FederationError(f"{where}: this input already has a source; only event ports take several")

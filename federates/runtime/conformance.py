@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from federates.runtime.answer import bits_of, wrong_outputs
+from federates.runtime.answer import alike, bits_of, wrong_outputs
 from federates.runtime.federate import MS_NS, S_NS, US_NS, Federate, Iterable, Spec
 from federates.runtime.port import NO_DOCUMENT, Document, Event, Port, Sample, by_name, canonical_json
 from federates.runtime.units import check_unit
@@ -87,20 +87,30 @@ def plausible(port: Port, t_ns: int) -> Any:
     return np.random.default_rng(int.from_bytes(digest[:8], "little")).uniform(low, high, port.size)
 
 
-def require_conformance(make: Make, inputs: InputGenerator | None = None, *, periods: int = 4, process: bool = True) -> None:
-    """`check_federate`, raising ConformanceError with all findings where there is one."""
-    findings = check_federate(make, inputs, periods=periods, process=process)
+def require_conformance(make: Make, inputs: InputGenerator | None = None, **options: Any) -> None:
+    """`check_federate` with the same arguments, raising ConformanceError with all findings where there is one."""
+    findings = check_federate(make, inputs, **options)
     if findings:
         raise ConformanceError(findings)
 
 
-def check_federate(make: Make, inputs: InputGenerator | None = None, *, periods: int = 4, process: bool = True) -> list[Finding]:
+def check_federate(
+    make: Make,
+    inputs: InputGenerator | None = None,
+    *,
+    periods: int = 4,
+    solve_tolerance: float = 0.0,
+    process: bool = True,
+) -> list[Finding]:
     """Everything that is wrong with a federate; an empty list when it conforms.
 
-    make: its Spec, or a callable that makes a new one at each call. inputs: values to try it with where `plausible` ones make no
-    sense for it; picklable (a function of a module) when `process` is set. periods: how many to walk before and after a stretch of
-    20 ms steps; more for a federate that acts only after many. process: build it in another process too, which needs
-    a Spec or a callable that can be pickled; without it the rule `rebuild` is not tried.
+    make: its Spec, or a callable that makes a new one at each call.
+    inputs: values to try it with where `plausible` ones make no sense for it; a function of a module when `process` is set.
+    periods: how many to walk before and after a stretch of 20 ms steps; more for a federate that acts only after many.
+    solve_tolerance: how far two solves of the same inputs may be apart, in parts of a port's largest value: 0 asks for the same
+        bits, a solver that starts from its last solution needs its own tolerance.
+    process: build it in another process too, which needs a Spec or a callable that can be pickled; without it the rule `rebuild`
+        is not tried.
     """
     trial = _Trial(make, inputs, periods)
     try:
@@ -119,7 +129,7 @@ def check_federate(make: Make, inputs: InputGenerator | None = None, *, periods:
     )
     findings += trial.lost() + trial.unknown_events() + trial.twice() + trial.stop()
     if iterable:
-        findings += trial.solve(first)
+        findings += trial.solve(solve_tolerance)
     if process:
         findings += _rebuild(trial, first)
     return findings
@@ -138,9 +148,6 @@ def _times(period_ns: int, periods: int) -> Iterator[int]:
     yield coarse_ns
     yield coarse_ns + US_NS
     yield from (coarse_ns + k * period_ns for k in range(1, periods + 1))
-
-
-# Rules that need no call
 
 
 def _ports(federate: Federate) -> list[Finding]:
@@ -168,9 +175,6 @@ def _period(federate: Federate) -> list[Finding]:
     if type(period) is not int or period <= 0 or period % US_NS:
         return [Finding("period", "period_ns", f"{period!r} ns; give a positive whole number of microseconds, as an int")]
     return []
-
-
-# Rules that are tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,25 +327,27 @@ class _Trial:
             findings.append(Finding("stop", "before start", _said(error)))
         return findings
 
-    def solve(self, expected: list[str]) -> list[Finding]:
-        """The walk of `run` with solves before each step must give the same steps."""
+    def solve(self, tolerance: float) -> list[Finding]:
+        """Two walks side by side, one with solves before each step."""
         findings: list[Finding] = []
 
         def act(federate: Federate) -> None:
             assert isinstance(federate, Iterable)
-            bits = expected[:1]
-            for t_ns in _times(federate.period_ns, self.periods):
-                answer = bits_of(federate.solve(t_ns, self.inputs(federate, t_ns)), t_ns)
-                federate.solve(t_ns, self.inputs(federate, t_ns + 1))
-                if bits_of(federate.solve(t_ns, self.inputs(federate, t_ns)), t_ns) != answer:
-                    message = "the same inputs gave another answer; `solve` starts from the last committed state"
-                    findings.append(Finding("solve", f"solve at {t_ns / S_NS:.9g} s", message))
-                    return
-                findings.extend(self.walk(federate, t_ns, bits))
-                if findings:
-                    return
-            how = "with and without solves before each step; only `step` may change the state"
-            findings.extend(_same(expected, bits, "solve", how))
+            with self.federate() as plain:
+                plain.start(0)
+                for t_ns in _times(federate.period_ns, self.periods):
+                    where = f"t = {t_ns / S_NS:.9g} s"
+                    answer = federate.solve(t_ns, self.inputs(federate, t_ns))
+                    federate.solve(t_ns, self.inputs(federate, t_ns + 1))
+                    if port := alike(answer, federate.solve(t_ns, self.inputs(federate, t_ns)), tolerance):
+                        message = f"the same inputs gave another {port}; `solve` starts from the last committed state"
+                        findings.append(Finding("solve", where, message))
+                        return
+                    steps = [one.step(t_ns, self.inputs(federate, t_ns)) for one in (plain, federate)]
+                    if port := alike(steps[0].outputs, steps[1].outputs, tolerance):
+                        message = f"{port} differs with and without solves before the step; only `step` may change the state"
+                        findings.append(Finding("solve", where, message))
+                        return
 
         return self.attempt("solve", "a walk with solves", act) + findings
 
@@ -357,9 +363,6 @@ def _same(first: list[str], second: list[str], rule: str, how: str) -> list[Find
         return []
     number = next((k for k, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
     return [Finding(rule, "start" if number == 0 else f"step {number}", f"the outputs differ {how}")]
-
-
-# Another process
 
 
 def _rebuild(trial: _Trial, expected: list[str]) -> list[Finding]:

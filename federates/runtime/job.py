@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from federates.runtime.federate import Federation, FederationError
+from federates.runtime.local import check_names
 
 Runner = Literal["helics", "local"]
 Kind = Literal["federate", "federation", "runner", "machine", "own"]
@@ -30,10 +31,9 @@ class Job:
 
     @classmethod
     def of(cls, federation: Federation, runner: Runner, run_dir: Path) -> Job:
-        """The job of a run: `local` has one worker, `helics` one a group. FederationError for groups that do not fit."""
+        """The job of a run: `local` has one worker, `helics` one a group. FederationError for names and groups that do not fit."""
+        check_names(federation)
         names = tuple(spec.name for spec in federation.specs)
-        if not names:
-            raise FederationError("the federation is empty: name at least one federate")
         groups = {group: tuple(members) for group, members in federation.groups.items()} or {"federation": names}
         placed = [name for members in groups.values() for name in members]
         for group, members in groups.items():

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from federates.runtime.federate import US_NS, Federate, FederateFailure, Federation, FederationError, Link
+from federates.runtime.federate import US_NS, Coupling, Federate, FederateFailure, Federation, FederationError, Link
 from federates.runtime.port import NEVER_NS, Document, Port, Sample
 from federates.runtime.seat import Packet, Recorder, Seat, Sent, Watch, gather, links_with_coupling
+
+_MOST_ITERATIONS = 400  # a round takes two nanoseconds, and the rounds of an instant must end before the next microsecond
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,35 @@ def check_delay(port: Port, link: Link, where: str) -> None:
     """FederationError for a link of events without a delay: the rounds of an instant end within a microsecond."""
     if port.kind == "event" and link.delay_ns < US_NS:
         raise FederationError(f"{where}: an event needs a delay of at least a microsecond")
+
+
+def check_names(federation: Federation) -> None:
+    """FederationError for what is wrong with a federation before any federate exists."""
+    names = [spec.name for spec in federation.specs]
+    if not names:
+        raise FederationError("the federation is empty: name at least one federate")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise FederationError(f"names of federates used twice: {', '.join(twice)}")
+    if federation.stop_ns <= 0 or federation.stop_ns % US_NS:
+        raise FederationError(f"the run stops at {federation.stop_ns} ns; give a positive whole number of microseconds")
+    coupling = federation.coupling
+    if coupling and not 1 <= coupling.max_iterations <= _MOST_ITERATIONS:
+        raise FederationError(f"coupling.max_iterations is {coupling.max_iterations}; give 1 to {_MOST_ITERATIONS}")
+    named = [("an event", injection.target) for injection in federation.injections]
+    named += [("coupling", name) for name in ((coupling.leader, *coupling.followers) if coupling else ())]
+    for what, name in named:
+        if name not in names:
+            raise FederationError(f"{what} names {name}, and there is no such federate; there are {', '.join(names)}")
+
+
+def check_periods(coupling: Coupling | None, seats: Mapping[str, Seat]) -> None:
+    """FederationError for federates that iterate at every period and do not share one."""
+    if coupling is None or not coupling.always:
+        return
+    periods = {name: seats[name].federate.period_ns for name in (coupling.leader, *coupling.followers) if name in seats}
+    if len(set(periods.values())) > 1:
+        said = ", ".join(f"{name} {period} ns" for name, period in periods.items())
+        raise FederationError(f"coupled federates need one period, and have {said}")
 
 
 def make_routes(federation: Federation, seats: Mapping[str, Seat]) -> dict[tuple[str, str], list[Route]]:
@@ -81,11 +112,7 @@ def run_local(
     `federates` may hold ready-made federates by name (tests, notebooks). Raises FederationError for a federation that does not
     fit together and FederateFailure for a federate that fails; every federate's `stop` is called in either case.
     """
-    names = [spec.name for spec in federation.specs]
-    if not names:
-        raise FederationError("the federation is empty: name at least one federate")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise FederationError(f"names of federates used twice: {', '.join(twice)}")
+    check_names(federation)
     seats: dict[str, Seat] = {}
     try:
         for spec in federation.specs:
@@ -101,6 +128,7 @@ def run_local(
 
 
 def _run(federation: Federation, seats: Mapping[str, Seat], progress: Callable[[int], None] | None) -> None:
+    check_periods(federation.coupling, seats)
     routes = make_routes(federation, seats)
     _deliver(routes, [(seat, seat.start()) for seat in seats.values()])
     while True:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,12 @@ class _VectorStream:
             ],
             metadata={"gridtandem": canonical_json(text)},
         )
-        self.rows: list[tuple[int, Sample]] = []
+        self.rows: deque[tuple[int, Sample]] = deque()  # appended to by one thread while another empties it
         self.sink = pa.OSFile(str(path), "wb")
         self.writer = pa.ipc.new_stream(self.sink, self.schema)
 
     def flush(self) -> None:
-        rows, self.rows = self.rows, []
+        rows = [self.rows.popleft() for _ in range(len(self.rows))]
         if not rows:
             return
         times = np.array([t for t, _ in rows], np.int64)
@@ -91,7 +92,7 @@ class RunRecorder:
         self._lock = threading.Lock()
         self._vectors: dict[tuple[str, str], _VectorStream] = {}
         self._documents: dict[Path, Any] = {}
-        self._calls: list[tuple[str, int, int, int]] = []
+        self._calls: deque[tuple[str, int, int, int]] = deque()
         self._failed: OSError | None = None
         try:
             for folder in ("signals", "events", "timing", "tblm", "documents"):
@@ -150,7 +151,7 @@ class RunRecorder:
                 stream.flush()
             for file in (self._events, *self._documents.values()):
                 file.flush()
-            calls, self._calls = self._calls, []
+            calls = [self._calls.popleft() for _ in range(len(self._calls))]
             if calls:
                 names = pa.DictionaryArray.from_arrays(
                     pa.array([self._index[name] for name, *_ in calls], pa.int32()), pa.array(self._federates)
@@ -217,14 +218,17 @@ def merge(run_dir: Path) -> None:
         _remove(timing, run_dir / "timing")
     events = sorted((run_dir / "events").glob("*.jsonl"))
     if events:
-        rows = sorted((row for path in events for row in _lines(path)), key=lambda row: (row["t_ns"], row["source"], row["seq"]))
-        (run_dir / "events.jsonl").write_text("".join(canonical_json(row) + "\n" for row in rows), encoding="utf-8")
+        whole_path, partial = run_dir / "events.jsonl", run_dir / "events.jsonl.part"
+        before = [whole_path] if whole_path.exists() else []  # of a merge that was interrupted
+        by_order = {(row["t_ns"], row["source"], row["seq"]): row for path in (*before, *events) for row in _lines(path)}
+        partial.write_text("".join(canonical_json(by_order[key]) + "\n" for key in sorted(by_order)), encoding="utf-8")
+        partial.replace(whole_path)
         _remove(events, run_dir / "events")
 
 
 def _to_parquet(table: pa.Table, path: Path) -> None:
     if table.num_columns:
-        pq.write_table(table, path, compression="zstd")
+        pq.write_table(table.combine_chunks(), path, compression="zstd")  # the same bytes however often it was flushed
 
 
 def _remove(paths: Iterable[Path], folder: Path) -> None:

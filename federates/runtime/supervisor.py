@@ -87,7 +87,7 @@ def exclusive_run_dir(base: Path, scenario: str, hash6: str) -> Path:
 
 
 def run(federation: Federation, run_dir: Path, runner: Runner, on_progress: Callable[[Progress], None] | None = None) -> Outcome:
-    """Run a federation to its end, in processes, with its records in `run_dir`. Never raises: everything is in the Outcome.
+    """Run a federation to its end, in processes, with its records in `run_dir`. Whatever goes wrong is in the Outcome.
 
     `on_progress` is called about twenty times a second, from this thread. SIGINT, SIGTERM and SIGHUP end the run with 130 when this
     is the main thread; a second one does not wait for the processes to stop of themselves.
@@ -97,12 +97,13 @@ def run(federation: Federation, run_dir: Path, runner: Runner, on_progress: Call
         job = Job.of(federation, runner, run_dir)
         (job.run_dir / "log").mkdir(parents=True, exist_ok=True)
         (job.run_dir / "log" / "supervisor.log").touch()
+        directory = _private_directory()
     except FederationError as error:
         return Outcome(2, cause=str(error))
     except OSError as error:
-        return Outcome(2, cause=f"cannot write to {run_dir}: {error.strerror}; choose another run directory")
+        return Outcome(2, cause=f"cannot write to {error.filename}: {error.strerror}; free space or choose another run directory")
     with _Signals() as signals:
-        outcome = _supervise(job, signals, on_progress, began_s)
+        outcome = _supervise(job, directory, signals, on_progress, began_s)
         outcome = _merge(job.run_dir, outcome)
     return replace(outcome, wall_s=time.monotonic() - began_s)
 
@@ -208,11 +209,17 @@ class _Session:
         return stuck
 
 
-def _supervise(job: Job, signals: _Signals, on_progress: Callable[[Progress], None] | None, began_s: float) -> Outcome:
+def _private_directory() -> Path:
+    """A directory that only this user can enter; in memory where it can be, since heartbeats must not wait for a disk."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix=f"gridtandem-{os.getpid()}-", dir=memory if os.access(memory, os.W_OK) else None))
+
+
+def _supervise(
+    job: Job, directory: Path, signals: _Signals, on_progress: Callable[[Progress], None] | None, began_s: float
+) -> Outcome:
     """Start, watch and end the processes."""
     session: _Session | None = None
-    memory = Path("/dev/shm")  # heartbeats on a disk would wait for the disk
-    directory = Path(tempfile.mkdtemp(prefix=f"gridtandem-{os.getpid()}-", dir=memory if os.access(memory, os.W_OK) else None))
     stuck: list[str] = []
     try:
         session = _Session(job, directory, signals)

@@ -46,19 +46,36 @@ class Reader:
     layout_hash: int = 0
 
     def decode(self, message: bytes) -> Sample | Document:
-        """The value in a message. FederationError where the layout differs from the one announced at start."""
-        kind, flags, _, layout_bytes, layout_hash, t_ns, version = _HEADER.unpack_from(message)
+        """The value in a message. FederationError for a layout other than the one announced at start, and for foreign bytes."""
+        try:
+            value = self._decode(message)
+        except (struct.error, ValueError, KeyError, TypeError) as error:
+            raise FederationError(f"{self.where}: {len(message)} bytes that are no value of ours: {error}") from error
+        if isinstance(value, Sample):
+            for part in (value.values, value.quality):
+                part.flags.writeable = False
+        return value
+
+    def _decode(self, message: bytes) -> Sample | Document:
+        kind, flags, unused, layout_bytes, layout_hash, t_ns, version = _HEADER.unpack_from(message)
         at = _HEADER.size
+        if kind not in (0, 1) or flags & ~(_TIMES | _QUALITY) or unused:
+            raise ValueError("unknown kind of message")
         if layout_bytes:
             layout = json.loads(message[at : at + layout_bytes])
-            self.source = Port(layout["name"], layout["unit"], tuple(layout["ids"]), kind=layout["kind"])
-            self.layout_hash = layout_hash
+            source = Port(layout["name"], layout["unit"], tuple(layout["ids"]), kind=layout["kind"])
+            if source.layout_hash() != layout_hash:
+                raise ValueError("a layout that is not the one it announces")
+            self.source, self.layout_hash = source, layout_hash
             at += layout_bytes
         if self.source is None or layout_hash != self.layout_hash:
             raise FederationError(f"{self.where}: the layout of the values is not the one announced at start")
         if kind == 1:
             return Document(message[at:].decode(), t_ns, version)
         size = self.source.size
+        wanted = at + size * (8 + 8 * bool(flags & _TIMES) + 2 * bool(flags & _QUALITY))
+        if len(message) != wanted:
+            raise ValueError(f"{wanted} bytes were announced")
         times: int | np.ndarray = t_ns
         if flags & _TIMES:
             times = np.frombuffer(message, "<i8", size, at)
@@ -76,6 +93,13 @@ def encode_event(event: Event, arrival_ns: int) -> bytes:
 
 
 def decode_event(message: bytes) -> tuple[int, Event]:
-    """Arrival time and event."""
-    arrival_ns, t_ns, source, seq, payload = json.loads(message)
+    """Arrival time and event. FederationError for foreign bytes."""
+    try:
+        arrival_ns, t_ns, source, seq, payload = json.loads(message)
+        if not (isinstance(arrival_ns, int) and isinstance(t_ns, int) and isinstance(seq, int)):
+            raise ValueError("times and sequence are not whole numbers")
+        if not (isinstance(source, str) and isinstance(payload, dict)):
+            raise ValueError("source is not text, or payload no object")
+    except (ValueError, TypeError) as error:
+        raise FederationError(f"{len(message)} bytes that are no event of ours: {error}") from error
     return arrival_ns, Event(t_ns, source, seq, payload)

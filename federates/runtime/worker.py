@@ -8,6 +8,7 @@ up may hang. A process that fails or is stopped ends by `os._exit`: threads of H
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import os
@@ -129,8 +130,17 @@ def _flush(recorder: RunRecorder) -> None:
     """Write what is recorded; what goes wrong here is shown in the log, since the process is ending for another reason."""
     try:
         recorder.flush()
-    except OSError:
-        traceback.print_exc()
+    except OSError as error:
+        _log(error)
+
+
+def _log(error: BaseException) -> None:
+    """Put a traceback in the log: that of the federate's own error where there is one."""
+    root = error.__cause__ if isinstance(error, FederateFailure) and error.__cause__ else error
+    with contextlib.suppress(OSError):  # a full disk, which is then the failure that was reported
+        traceback.print_exception(root)
+        if root is not error:
+            print(error, file=sys.stderr)
 
 
 def die_with_parent(parent: int) -> None:
@@ -205,10 +215,7 @@ def _leave(directory: Path, process: str, error: BaseException, heart: Heart) ->
     """Write the failure where the supervisor finds it, show it, and put the traceback in the log."""
     explain(error).write(directory, process)
     heart.enter(State.FAILED)
-    root = error.__cause__ if isinstance(error, FederateFailure) and error.__cause__ else error
-    traceback.print_exception(root)
-    if root is not error:
-        print(error, file=sys.stderr)
+    _log(error)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,12 @@
+"""The Transmission Bus Load Model: from delivered telemetry to a document that an EMS can calculate with.
+
+    model      the document, its rules and `evaluate`: all that a consumer imports      document   strict JSON and JSON Schema of dataclasses
+    snapshot   what is known of a feeder at an instant, and the loads that explain it
+    study      a feeder of the builder's own: the bus at any (V, f), at once (`fast`) and at rest (`settled`)
+    curves     tables of P and Q over V x f that are as fine as they have to be, and ZIP, exponents, kpf, kqf as views of them
+    assembly   all of it put together for one bus
+    builder    the federate: when to publish, and what to say when something is missing
+
+Nothing here ever sees the running feeder: a study knows the network model and what telemetry delivered. `tblm.schema.json` is
+generated: `python -m federates.tblm.model > federates/tblm/tblm.schema.json`.
+"""

@@ -34,12 +34,13 @@ Solve = Callable[[float, float], Point]
 _BREAK_V_PU = 2.5e-4  # a jump along V is located to this in the fast set
 _SETTLED_BREAK_V_PU = 4e-3  # and in the settled one, which ends there (see `_Axis.sound`)
 _BREAK_HZ = 1e-4
+_MOVES_V_PU = 0.015  # how far jumps along V move with frequency
 _EDGE_V_PU = 4e-3  # and the end of convergence to this
 OUTSIDE_FACTOR = 5.0
 """How much wider the tolerance is outside the core of voltages."""
 _LEAST_DF_HZ = 0.1
 _MOST_F = 40
-_APART_V_PU = 0.05  # checks of what frequency changes are made in cells of V no narrower than this
+_APART_V_PU = 0.0125  # what frequency changes is checked in cells of V no narrower than this
 _SMALLEST_FIT = 0.05  # of S_base: below it a ratio to P0 or Q0 means nothing
 
 
@@ -49,7 +50,7 @@ class CurveOptions:
     `OUTSIDE_FACTOR` times wider outside. settled_f_hz: what may last for minutes."""
 
     v_pu: tuple[float, float] = (0.85, 1.15)
-    f_hz: tuple[float, float] = (57.0, 62.0)
+    f_hz: tuple[float, float] = (57.0, 61.8)
     settled_f_hz: tuple[float, float] = (59.0, 61.0)
     core_v_pu: tuple[float, float] = (0.9, 1.1)
     v_points: int = 7
@@ -116,6 +117,7 @@ def build_curve(
     located = _BREAK_V_PU if which == "fast" else _SETTLED_BREAK_V_PU
     v_line = _Axis(lambda v: sample(v, f0), allowed, least_dv, located, most, options.core_v_pu)
     v_line.span(_start_points(v0, options), v0, _EDGE_V_PU)
+    v_line.guard()
     known = [x for f in f_breaks if f_low + 0.01 < f < f_high - 0.01 for x in (f - 0.5 * _BREAK_HZ, f + 0.5 * _BREAK_HZ)]
     f_line = _Axis(lambda f: sample(v0, f), allowed, _LEAST_DF_HZ, _BREAK_HZ, _MOST_F)
     f_line.span(sorted({f_low, f0, f_high, *known}), f0, _LEAST_DF_HZ)
@@ -128,11 +130,14 @@ def build_curve(
     worst = max(v_line.worst, f_line.worst)
     for side in (range(f.index(f0)), range(len(f) - 1, f.index(f0), -1)):
         # Inwards: the change is largest at the ends, and voltages that are enough there are enough within.
-        anchors, refine = {0, v.index(v0), len(v) - 1} | {v.index(x) for pair in v_line.pairs for x in pair}, True
+        ends = {0, v.index(v0), len(v) - 1}
+        anchors, refine = ends | {v.index(x) for x in v_line.beside_jumps()}, True
         for j in side:
-            found = _change(sample, v, f[j], f0, anchors, allowed if refine else math.inf)
+            small = not refine and _largest(_pq(f_line.points[f[j]]) - nominal[:, v.index(v0)]) < allowed
+            found = _change(sample, v, f[j], f0, ends if small else anchors, allowed if refine else math.inf)
             if found is not None:
-                changes[j], anchors, error = found
+                changes[j], needed, error = found
+                anchors = needed if refine else anchors
                 worst, refine = max(worst, error), False
     columns = _contiguous(list(changes), f.index(f0))
     if len(columns) < 2:
@@ -190,6 +195,7 @@ class _Axis:
         self.pairs: list[tuple[float, float]] = []  # both sides of a jump
         self.worst = 0.0
         self._failed: list[float] = []
+        self._guards: list[float] = []
         self._spare: set[float] = set()  # middles that lay on the line
         self._unsound: list[tuple[float, float]] = []  # cells left with more than the tolerance outside the core
 
@@ -232,10 +238,10 @@ class _Axis:
 
     def _refine(self) -> None:
         """Halve cells, the worst first, until all are good, or as narrow as they may be, or enough has been solved."""
-        cells = [(-math.inf, a, b) for a, b in pairwise(self.solved)]
+        cells = [(-math.inf, a, b, 0.0) for a, b in pairwise(self.solved)]
         heapq.heapify(cells)
         while cells:
-            known, a, b = heapq.heappop(cells)
+            _, a, b, expected = heapq.heappop(cells)
             low, high = self.points[a], self.points[b]
             jumps, inside = low.mark != high.mark, b > self.core[0] and a < self.core[1]
             allowed = self.allowed if inside else OUTSIDE_FACTOR * self.allowed
@@ -246,10 +252,10 @@ class _Axis:
                     self.pairs.append((a, b))
                 continue
             if (b - a < 2.0 * self.least and not (jumps and inside)) or len(self.points) >= self.most:
-                if jumps or -known > OUTSIDE_FACTOR * self.allowed:
+                if jumps or expected > OUTSIDE_FACTOR * self.allowed:
                     self._unsound.append((a, b))
-                elif inside and math.isfinite(known):
-                    self.worst = max(self.worst, -known)
+                elif inside:
+                    self.worst = max(self.worst, expected)
                 continue
             middle = 0.5 * (a + b)
             point = self.solve(middle)
@@ -259,19 +265,37 @@ class _Axis:
             self.points[middle] = point
             error = _largest(_pq(point) - 0.5 * (_pq(low) + _pq(high)))
             if error > allowed or (jumps and error > 0.25 * allowed):
-                # half a cell has a quarter of the error, unless something jumps
-                left = error if jumps else 0.25 * error
-                heapq.heappush(cells, (-left, a, middle))
-                heapq.heappush(cells, (-left, middle, b))
+                # half a cell has a quarter of the error; beside a jump it tells nothing of the halves
+                expected = 0.0 if jumps else 0.25 * error
+                heapq.heappush(cells, (-error, a, middle, expected))
+                heapq.heappush(cells, (-error, middle, b, expected))
             else:
                 self._spare.add(middle)
                 self.worst = max(self.worst, error) if inside else self.worst
 
+    def _jumps(self) -> list[tuple[float, float]]:
+        return sorted(self.pairs + self._unsound)
+
+    def guard(self) -> None:
+        """Solve a point on either side of every jump, or group of them, as far off as jumps move with frequency."""
+        jumps, (low, high) = self._jumps(), (self.solved[0], self.solved[-1])
+        for x in [x for a, b in jumps for x in (a - _MOVES_V_PU, b + _MOVES_V_PU)]:
+            if low < x < high and all(x <= a - _MOVES_V_PU or x >= b + _MOVES_V_PU for a, b in jumps):
+                point = self.solve(x)
+                if point is not None:
+                    self.points[x] = point
+                    self._guards.append(x)
+
+    def beside_jumps(self) -> list[float]:
+        """Both sides of every located jump, and the points that `guard` added."""
+        return sorted({x for pair in self.pairs for x in pair} | set(self._guards))
+
     def sound(self, origin: float) -> tuple[float, float]:
-        """The range around `origin` without a cell that was left with a jump inside it or a large error."""
-        low = max((b for a, b in self._unsound if a < origin), default=self.solved[0])
-        high = min((a for a, b in self._unsound if a >= origin), default=self.solved[-1])
-        return low, high
+        """The range around `origin` that is clear of jumps, wherever frequency moves them, and of cells left with a large error."""
+        solved = self.solved
+        low = max((b + _MOVES_V_PU for _, b in self._jumps() if b < origin), default=solved[0])
+        high = min((a - _MOVES_V_PU for a, _ in self._jumps() if a >= origin), default=solved[-1])
+        return min(max(low, solved[0]), origin), max(min(high, solved[-1]), origin)
 
     def breakpoints(self, axis: Literal["V_pu", "f_Hz"]) -> list[Breakpoint]:
         """Every place between two points at which the state changes or P, Q jump."""

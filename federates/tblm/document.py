@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -73,10 +74,9 @@ def _decode(kind: Any, value: Any, path: str) -> Any:
             raise TblmError(f"{path}: {value!r:.40} is none of {', '.join(map(str, get_args(kind)))}")
         return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value)
-        if math.isinf(number):
-            raise TblmError(f"{path}: {value!r:.40} is beyond what a number can hold")
-        return number
+        if abs(value) > sys.float_info.max:
+            raise TblmError(f"{path}: {str(value):.20}... is beyond what a number can hold")
+        return float(value)
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     raise TblmError(f"{path}: wanted {_WORD[kind]}, got {value!r:.40}")

@@ -13,6 +13,7 @@ common feeders.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -353,3 +354,7 @@ def validate(tblm: Tblm, now_ns: int, last_seq: int, known_hashes: Collection[st
     if tblm.version.model_hash not in known_hashes:
         reasons.append(f"model {tblm.version.model_hash[:12]} is not known")
     return reasons
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=1))

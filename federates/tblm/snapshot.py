@@ -258,7 +258,7 @@ def _readings(snapshot: FeederSnapshot) -> tuple[Floats, Floats, Floats]:
 
 
 def _ratio(now: Floats, nominal: Floats, otherwise: Floats) -> Floats:
-    return np.divide(now, nominal, out=np.array(otherwise, float), where=np.abs(nominal) > 1e-6)
+    return np.asarray(np.divide(now, nominal, out=np.array(otherwise, float), where=np.abs(nominal) > 1e-6))
 
 
 def _weights(size: Floats) -> Floats:

@@ -35,7 +35,7 @@ FAST_S = 2.0
 RATIO_STILL = 5e-5
 """Per unit of ratio: a regulator whose next move is smaller is at rest."""
 _ITERATIONS = 40
-_DER_TOLERANCE = 1e-4  # of the DERs' rating, all of them together
+_DER_TOLERANCE = 2e-5  # of the DERs' rating, all of them together
 _MARGIN_PU = 0.03
 _NEARLY_AT_REST = 0.005  # less than a tap
 _SWEEPS = 12  # of the linear problem of the regulators among themselves

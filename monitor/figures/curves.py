@@ -13,6 +13,7 @@ from monitor.page import Section, heading, paragraph, table
 from monitor.results import Results
 
 _SETS: tuple[tuple[CurveSet, str, str], ...] = (("fast", COLOURS[0], "circle"), ("settled", COLOURS[1], "square"))
+_LONGEST = 240
 _AXIS = {"v": "bus voltage (pu)", "f": "frequency (Hz)"}
 
 
@@ -29,12 +30,13 @@ def along_f(curve: Curve, v_pu: float) -> tuple[Floats, Floats]:
 
 
 def section(results: Results) -> Section | None:
-    """For each bus: the curves of its last TBLM, where they hold, and how they stand against full solves."""
+    """For each bus: the curves of its last TBLM that is not bad, where they hold, and how they stand against full solves."""
     blocks: list[Any] = []
     for bus in results.buses:
         tblms = results.tblms(bus)
         if tblms:
-            blocks += _bus(tblms[-1], verification(results, bus))
+            usable = [tblm for tblm in tblms if tblm.quality.flag != "bad"] or tblms
+            blocks += _bus(usable[-1], verification(results, bus))
     if not blocks:
         return None
     explanation = paragraph(
@@ -74,13 +76,14 @@ def _bus(tblm: Tblm, points: list[dict[str, Any]]) -> list[Any]:
             legend(fig, "below")
             pair.append(fig)
         figures.append(side_by_side(*pair))
+    reasons = "; ".join(tblm.quality.reasons)
     published = tblm.t_valid.t_publish_ns / 1e9
     return [
         heading(f"Bus {tblm.bus.name}"),
         paragraph(
             f"TBLM {tblm.version.seq}, published at t = {published:.2f} s because of: {tblm.quality.trigger}; quality "
             f"{tblm.quality.flag}"
-            + (f" ({'; '.join(tblm.quality.reasons)})" if tblm.quality.reasons else "")
+            + (f" ({reasons if len(reasons) <= _LONGEST else reasons[:_LONGEST] + ' ...'})" if reasons else "")
             + f". Curves over V at {f0:g} Hz, over f at {point.V_pu:.4f} pu.",
             css="note",
         ),
@@ -141,5 +144,5 @@ def _table(tblm: Tblm, points: list[dict[str, Any]], s_base: float) -> Any:
                 *("-" if k is None or which != "fast" else f"{k:.3f}" for k in (tblm.load.kpf, tblm.load.kqf)),
             ]
         )
-    headers = ["Set", "Points V x f", "Holds for V (pu)", "and f (Hz)", "Error, builder (% of S)", "Error, full solves (% of S)"]
+    headers = ["Set", "Points V x f", "Holds for V (pu)", "and f (Hz)", "Error, builder (% S)", "Error, full solves (% S)"]
     return table([*headers, "kpv", "kqv", "kpf", "kqf"], rows, numeric=range(4, 10))

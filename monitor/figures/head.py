@@ -126,8 +126,8 @@ def predicted(tblms: Sequence[Tblm], truth: Measured) -> Predicted:
     p_w, q_var = ({name: np.full(k, np.nan) for name in _WORDS} for _ in range(2))
     moved = np.zeros(k, bool)
     tblms = [tblm for tblm in tblms if tblm.quality.flag != "bad"]
-    ends = [tblm.t_valid.t_publish_ns for tblm in tblms[1:]] + [NEVER_NS]
-    for tblm, end_ns in zip(tblms, ends, strict=True):
+    ends = [*(tblm.t_valid.t_publish_ns for tblm in tblms[1:]), NEVER_NS]
+    for tblm, end_ns in zip(tblms, ends, strict=False):
         until_s = min(end_ns, tblm.t_valid.to_ns) / 1e9
         rows = (truth.t_s > tblm.t_valid.t_publish_ns / 1e9) & (truth.t_s <= until_s)
         if not rows.any():
@@ -191,7 +191,7 @@ def _statistics(truth: Measured, guesses: Predicted, s_base: float) -> list[Html
     """Errors of the three predictions in % of S, over all instants and over those at which V or f had moved."""
     rows, sentences = [], []
     known = np.isfinite(guesses.p_w["constant"]) & np.isfinite(truth.p_w) & np.isfinite(truth.q_var)
-    for when, mask in (("all the time", known), ("V or f had moved", known & guesses.moved)):
+    for when, mask in (("all the time", known), ("where V or f had moved", known & guesses.moved)):
         if not mask.any():
             continue
         for quantity, guess, true in (("P", guesses.p_w, truth.p_w), ("Q", guesses.q_var, truth.q_var)):
@@ -200,7 +200,7 @@ def _statistics(truth: Measured, guesses: Predicted, s_base: float) -> list[Html
             largest = [f"{size.max():.3f}" for size in sizes.values()]
             rows.append([when, quantity, f"{int(mask.sum()):,}", *(f"{x:.3f}" for x in rms.values()), *largest])
             nearest = min(rms, key=lambda name: rms[name])
-            sentences.append(f"{quantity}, {when}: {_WORDS[nearest]} nearest, RMS {rms[nearest]:.3f} %")
+            sentences.append(f"{quantity} {when}: {_WORDS[nearest]} came nearest (RMS {rms[nearest]:.3f} % of S)")
     if not rows:
         return [paragraph("No measurement falls into the time in which one of these TBLMs was in force.", css="note")]
     headers = [f"{what} {name}" for what in ("RMS,", "Max,") for name in _WORDS]
@@ -208,5 +208,5 @@ def _statistics(truth: Measured, guesses: Predicted, s_base: float) -> list[Html
         f"Size of the error in % of S. Moved: by {_MOVED_V_PU} pu or {_MOVED_HZ} Hz or more since the TBLM's own measurement, "
         "which is where curves can differ from constant P, Q at all."
     )
-    verdict = tag("p", "; ".join(sentences) + " of S.", css="finding")
+    verdict = tag("p", "; ".join(sentences) + ".", css="finding")
     return [verdict, table(["When", "", "Points", *headers], rows, numeric=range(2, 9)), paragraph(note, css="note")]

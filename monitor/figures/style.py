@@ -78,12 +78,19 @@ def from_zero() -> Any:
     return DataRange1d(start=0)
 
 
-def time_plot(clock: Clock, y_label: str, height: int = 280, window_s: tuple[float, float] | None = None) -> figure:
+def at_least(values: Floats, least: float) -> tuple[float, float]:
+    """Ends of an axis for these values that spans `least` or more, so that a steady line looks steady."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = max(0.06 * (high - low), 0.5 * (least - (high - low)))
+    return low - margin, high + margin
+
+
+def time_plot(clock: Clock, y_label: str, height: int = 280, window_s: tuple[float, float] | None = None, **options: Any) -> figure:
     """A figure over simulated time (or `window_s` of it), with the run's marked events as thin lines."""
     from bokeh.models.annotations import Label
 
     start, end = window_s or (0.0, clock.end_s)
-    fig = plot(y_label, clock.label, height, x_range=(start / clock.scale, max(end, start + 1e-9) / clock.scale))
+    fig = plot(y_label, clock.label, height, x_range=(start / clock.scale, max(end, start + 1e-9) / clock.scale), **options)
     last = -np.inf
     for t_s, name in clock.marks:
         if start <= t_s <= end:

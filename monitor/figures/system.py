@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from monitor.figures.style import COLOURS, Clock, legend, line, lines_or_band, time_plot
+from monitor.figures.style import COLOURS, Clock, at_least, legend, line, lines_or_band, time_plot
 from monitor.page import Section, heading, paragraph
 from monitor.results import Results, Vector
 
+_LEAST_HZ, _LEAST_PU = 0.02, 0.01
 _DISTURBED_HZ = 0.05
 """A frequency this far from nominal is shown a second time, close up."""
 
@@ -58,7 +59,7 @@ def section(results: Results, clock: Clock) -> Section | None:
                 "of events."
             ),
         ]
-        fig = time_plot(clock, "frequency (Hz)")
+        fig = time_plot(clock, "frequency (Hz)", y_range=at_least(values, _LEAST_HZ))
         line(fig, clock, vector.t_s, values, name, COLOURS[0])
         legend(fig)
         blocks.append(fig)
@@ -90,7 +91,7 @@ def section(results: Results, clock: Clock) -> Section | None:
                 "a step marks a change in the network, a slow drift the profile of the load."
             ),
         ]
-        fig = time_plot(clock, "voltage (pu)")
+        fig = time_plot(clock, "voltage (pu)", y_range=at_least(vector.values, _LEAST_PU))
         lines_or_band(fig, clock, vector.t_s, vector.values, [f"bus {c}" for c in vector.layout.columns], "buses")
         legend(fig)
         blocks.append(fig)

@@ -8,6 +8,7 @@ import html
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import fake_run
@@ -154,9 +155,16 @@ def test_a_bad_or_expired_tblm_predicts_nothing(run_dir: Path) -> None:
     alone = head.predicted([first], truth)
     assert np.isfinite(alone.p_w["fast"][(truth.t_s > 0.0) & (truth.t_s <= 180.0)]).all()
     assert np.isnan(alone.p_w["fast"][truth.t_s > 180.0]).all()  # its horizon
-    spoilt = [type(t)(**{**t.__dict__, "quality": type(t.quality)(**{**t.quality.__dict__, "flag": "bad"})}) for t in rest]
+    spoilt = [replace(t, quality=replace(t.quality, flag="bad")) for t in rest]
     with_bad = head.predicted([first, *spoilt], truth)
     assert np.array_equal(with_bad.p_w["fast"], alone.p_w["fast"], equal_nan=True)
+
+
+def test_tblms_that_are_all_bad_leave_the_measurement_alone(run_dir: Path) -> None:
+    run = load(run_dir)
+    tblms = [replace(t, quality=replace(t.quality, flag="bad")) for t in run.tblms("15")]
+    guess = head.predicted(tblms, head.measured(run, "15", tblms))
+    assert all(np.isnan(values).all() for values in guess.p_w.values()) and not guess.moved.any()
 
 
 def by_phase(bus_p_w: float, bus: str | None = None) -> fake_run.Replay:
@@ -285,5 +293,5 @@ def test_figures_carry_the_numbers_of_the_run(page: str, run_dir: Path) -> None:
     drawn = [gzip.decompress(base64.b64decode(data)) for data in packed]
     run = load(run_dir)
     for name in ("grid.f_hz", "grid.v_pu", "ders.soc_wh"):
-        last = run.signal(name).iloc[:, -1].to_numpy() / (1e3 if name == "ders.soc_wh" else 1.0)
+        last = run.vector(name).values[:, -1] / (1e3 if name == "ders.soc_wh" else 1.0)
         assert last.astype(np.float32).tobytes() in drawn, name

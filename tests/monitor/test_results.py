@@ -39,6 +39,18 @@ def test_quality_and_measurement_time_have_the_shape_of_the_values(run_dir: Path
     assert measured.loc[100.0, "15"] == 95.0
 
 
+def test_a_vector_has_one_row_an_instant_and_a_frame_has_all(tmp_path: Path) -> None:
+    count = iter(range(100))
+    counter = fake_run.Replay(
+        [fake_run.Port("x"), fake_run.Port("y", ids=("a", "b"))], lambda t_s: {"x": [next(count)], "y": [t_s, 1.0]}
+    )
+    run = load(fake_run.make(tmp_path / "run", 3.0, {"counter": counter}))
+    assert list(run.signal("counter.x").index) == [0.0, 0.0, 1.0, 2.0]
+    vector = run.vector("counter.x")
+    assert list(vector.t_s) == [0.0, 1.0, 2.0] and list(vector.values[:, 0]) == [1.0, 2.0, 3.0]
+    assert run.vector("counter.y").values.shape == (3, 2)
+
+
 def test_find_goes_by_port_and_unit_not_by_federate(run_dir: Path) -> None:
     run = load(run_dir)
     assert run.find("p_w") == ("ders.p_w",)

@@ -271,6 +271,23 @@ def test_a_right_federate_has_no_findings_in_this_process_or_another(right: type
     assert check_federate(Spec("right", f"{__name__}:{right.__name__}", Params())) == []
 
 
+def test_a_solver_that_starts_from_its_last_solution_is_given_its_tolerance_and_no_more() -> None:
+    class Warm(RightIterable):
+        near = 0.0
+
+        def solve(self, t_ns: int, inputs: Any) -> dict[str, Any]:
+            outputs = self.answer(t_ns, inputs)
+            outputs["p2_w"].values[:] *= 1.0 + 1e-9 * self.near
+            self.near = float(np.nan_to_num(inputs["p_w"].values[0])) / 1000.0
+            return outputs
+
+    assert {f.rule for f in check_federate(lambda: Warm(Params()), process=False)} == {"solve"}
+    assert check_federate(lambda: Warm(Params()), process=False, solve_tolerance=1e-8) == []
+    for wrong in (SolveCommits, SolveLeaksIntoStep):
+        findings = check_federate(lambda make=wrong: make(Params()), process=False, solve_tolerance=1e-8)
+        assert {finding.rule for finding in findings} == {"solve"}
+
+
 def test_dependence_on_the_process_is_found() -> None:
     (finding,) = check_federate(Spec("wrong", f"{__name__}:DependsOnTheProcess", Params()))
     assert finding.rule == "rebuild" and "another process" in finding.message

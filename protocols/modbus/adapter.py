@@ -1,0 +1,308 @@
+"""One connection to a device, on pymodbus: the only module that imports it.
+
+pymodbus moves the bytes: TCP, TLS and serial transports, framing, transaction numbers, timeouts. What it lets pass is refused here, on
+the bytes received: an answer counts only if transaction, unit, function, length and (for writes) echo are exactly those asked for. It
+never retries, since a late answer could satisfy the retry and a write could act twice. Measured with pymodbus 3.16.1: its TLS framer
+takes every segment for a whole frame, so TLS runs on the framer of plain TCP, which is what the specification asks for anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pymodbus.exceptions import ConnectionException, ModbusIOException
+from pymodbus.framer import FramerRTU, FramerSocket
+from pymodbus.pdu import DecodePDU, ModbusPDU
+from pymodbus.transaction import TransactionManager
+from pymodbus.transport import CommParams, CommType
+
+from protocols.modbus.frame import MBAP_BYTES, TcpSplitter, crc16
+from protocols.modbus.pdu import ModbusException, Read, ReadWrite, Request
+from protocols.modbus.security import peer_role
+
+DEFAULT_TIMEOUT_S = 1.0
+
+
+class LinkError(Exception):
+    """A request has no usable answer. For a write this means: it may or may not have acted."""
+
+
+class NoConnection(LinkError):
+    """Not connected, or the connection was lost while waiting; the message says why."""
+
+
+class NoAnswer(LinkError):
+    """Nothing that answers the request came within the time."""
+
+
+class BadAnswer(LinkError):
+    """What came does not answer the request: short, long, of another function, unit or transaction."""
+
+
+@dataclass(frozen=True)
+class TcpAddress:
+    host: str
+    port: int = 502
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class TlsAddress:
+    """Modbus/TCP Security. `server_role`: refuse a server whose certificate does not carry this role (None: any)."""
+
+    host: str
+    context: ssl.SSLContext
+    port: int = 802
+    server_role: str | None = None
+
+    def __str__(self) -> str:
+        return f"tls {self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class SerialAddress:
+    """RTU on a serial port or a pseudo terminal. The standard's default is even parity and one stop bit."""
+
+    path: str
+    baud: int = 19200
+    parity: str = "E"
+    stop_bits: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.path} at {self.baud} baud"
+
+    @property
+    def character_s(self) -> float:
+        """Time of one character: start bit, 8 data bits, parity, stop bits."""
+        return (9 + (self.parity != "N") + self.stop_bits) / self.baud
+
+    @property
+    def silence_s(self) -> float:
+        """Silence between frames: 3.5 characters, 1.75 ms above 19,200 baud (MODBUS over Serial Line V1.02, 2.5.1.1)."""
+        return 3.5 * self.character_s if self.baud <= 19200 else 1.75e-3
+
+
+Address = TcpAddress | TlsAddress | SerialAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Record of one request: monotonic times, the bytes both ways, and what became of it ("ok", or the error's text)."""
+
+    unit: int
+    request: Request
+    sent_ns: int
+    received_ns: int
+    sent: bytes
+    received: bytes
+    outcome: str
+
+
+class _Outgoing(ModbusPDU):
+    """A request of ours in the shape pymodbus sends."""
+
+    def __init__(self, unit: int, encoded: bytes) -> None:
+        super().__init__(dev_id=unit)
+        self.function_code = encoded[0]
+        self._encoded = encoded
+
+    def encode(self) -> bytes:
+        return self._encoded[1:]
+
+
+class _Session(TransactionManager):
+    """pymodbus's connection, with causes kept: it says "failed" where the user needs to know why."""
+
+    def __init__(self, params: CommParams, serial: bool) -> None:
+        framer = (FramerRTU if serial else FramerSocket)(DecodePDU(False))
+        super().__init__(params, framer, 0, False, self._keep, None, None)
+        self.sent = b""
+        self.received = b""
+        self.lost_because = ""
+
+    def _keep(self, sending: bool, packet: bytes) -> bytes:
+        if sending:
+            self.sent, self.received = packet, b""
+        else:
+            self.received = packet
+        return packet
+
+    async def connect(self) -> bool:
+        self.is_closing = False
+        self.transport, _ = await asyncio.wait_for(self.call_create(), timeout=self.comm_params.timeout_connect)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost_because = str(exc) if exc is not None else "the other end closed it"
+        super().connection_lost(exc)
+        if not self.response_future.done():
+            self.response_future.set_exception(NoConnection(f"connection lost: {self.lost_because}"))
+            self.response_future.exception()  # read once, or asyncio reports it as forgotten when nobody is waiting
+
+    def callback_data(self, data: bytes, addr: tuple[str, int] | None = None) -> int:
+        try:
+            return int(super().callback_data(data, addr))
+        except ModbusIOException as error:
+            if not self.response_future.done():
+                self.response_future.set_exception(BadAnswer(f"undecodable answer {data.hex()}: {error}"))
+            return len(data)
+
+
+class Link:
+    """One connection; requests on it follow one another. Nothing is sent twice, nothing reconnects by itself."""
+
+    def __init__(
+        self, address: Address, *, timeout_s: float = DEFAULT_TIMEOUT_S, tap: Callable[[Exchange], None] | None = None
+    ) -> None:
+        """`tap` is called with every exchange, good or bad. Create links inside a running event loop or outside: both work."""
+        self.address = address
+        self.timeout_s = timeout_s
+        self._tap = tap
+        self._serial = isinstance(address, SerialAddress)
+        self._session: _Session | None = None
+        self._turn = asyncio.Lock()
+        self._quarantine_until: dict[int, float] = {}  # serial: unit -> when a late answer can no longer be taken for a new one
+        self._line_free_at = 0.0
+        self.role: str | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._session is not None and self._session.is_active()
+
+    async def connect(self, timeout_s: float | None = None) -> None:
+        """Open the connection (a second call on an open one does nothing). Raises NoConnection with the cause."""
+        if self.connected:
+            return
+        self.close()
+        session = _Session(self._parameters(self.timeout_s if timeout_s is None else timeout_s), self._serial)
+        try:
+            await session.connect()
+        except TimeoutError:
+            raise NoConnection(f"{self.address}: no connection within {session.comm_params.timeout_connect:g} s") from None
+        except OSError as error:  # also ssl.SSLError and serial.SerialException
+            raise NoConnection(f"{self.address}: {error}") from error
+        self._session = session
+        self._check_server_role(session)
+
+    def _check_server_role(self, session: _Session) -> None:
+        if not isinstance(self.address, TlsAddress):
+            return
+        self.role = peer_role(session.transport.get_extra_info("ssl_object"))
+        if self.address.server_role not in (None, self.role):
+            self.close()
+            raise NoConnection(f"{self.address}: the server's role is {self.role!r}, not {self.address.server_role!r}")
+
+    def _parameters(self, timeout_s: float) -> CommParams:
+        address = self.address
+        common = {"comm_name": str(address), "reconnect_delay": 0.0, "timeout_connect": timeout_s}
+        if isinstance(address, SerialAddress):
+            line = {"baudrate": address.baud, "bytesize": 8, "parity": address.parity, "stopbits": address.stop_bits}
+            return CommParams(comm_type=CommType.SERIAL, host=address.path, **line, **common)
+        if isinstance(address, TlsAddress):
+            return CommParams(comm_type=CommType.TLS, host=address.host, port=address.port, sslctx=address.context, **common)
+        return CommParams(comm_type=CommType.TCP, host=address.host, port=address.port, **common)
+
+    def close(self) -> None:
+        """Close the connection; a request under way fails with NoConnection."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            if not session.response_future.done():
+                session.response_future.set_exception(NoConnection(f"{self.address}: closed"))
+                session.response_future.exception()
+            session.close()
+
+    async def request(self, unit: int, request: Request, timeout_s: float | None = None) -> tuple[bytes, int]:
+        """Send one request and return (bytes after the answer's head, monotonic nanoseconds of its arrival): registers or packed bits
+        of a read, nothing of a write. Raises LinkError, or ModbusException if the device refused."""
+        if self._serial and unit == 0:
+            raise ValueError("unit 0 on a serial line is a broadcast, which nothing answers")
+        async with self._turn:
+            session = self._session
+            if session is None or not session.is_active():
+                because = f": {session.lost_because}" if session is not None and session.lost_because else ""
+                raise NoConnection(f"{self.address}: not connected{because}")
+            if self._serial:
+                await self._wait_for_line(unit)
+            return await self._exchange(session, unit, request, self.timeout_s if timeout_s is None else timeout_s)
+
+    async def _wait_for_line(self, unit: int) -> None:
+        now = time.monotonic()
+        if now < self._quarantine_until.get(unit, 0.0):
+            raise NoAnswer(
+                f"{self.address} unit {unit}: waiting for a late answer to pass; an RTU answer does not say what it answers"
+            )
+        if now < self._line_free_at:
+            await asyncio.sleep(self._line_free_at - now)
+
+    async def _exchange(self, session: _Session, unit: int, request: Request, timeout_s: float) -> tuple[bytes, int]:
+        session.comm_params.timeout_connect = timeout_s
+        outgoing = _Outgoing(unit, request.encode())
+        sent_ns = time.monotonic_ns()
+        outcome = "cancelled"
+        try:
+            await session.execute(False, outgoing)
+            received_ns = time.monotonic_ns()
+            answer = self._checked(session.received, outgoing.transaction_id, unit, request)
+            outcome = "ok"
+            return answer, received_ns
+        except ModbusException as error:
+            outcome = str(error)
+            raise
+        except (LinkError, ModbusIOException, ConnectionException) as error:
+            failure = self._failure(error, session, unit, timeout_s)
+            outcome = str(failure)
+            self._quarantine(unit, timeout_s)
+            raise failure from None
+        except asyncio.CancelledError:
+            self._quarantine(unit, timeout_s)
+            raise
+        finally:
+            if isinstance(self.address, SerialAddress):
+                self._line_free_at = time.monotonic() + self.address.silence_s
+            if self._tap is not None:
+                self._tap(Exchange(unit, request, sent_ns, time.monotonic_ns(), session.sent, session.received, outcome))
+
+    def _failure(self, error: Exception, session: _Session, unit: int, timeout_s: float) -> LinkError:
+        where = f"{self.address} unit {unit}"
+        if isinstance(error, LinkError):
+            return type(error)(f"{where}: {error}")
+        if isinstance(error, ConnectionException) or not session.is_active():
+            return NoConnection(f"{where}: connection lost{': ' + session.lost_because if session.lost_because else ''}")
+        heard = f"; {len(session.received)} bytes came that answer something else" if session.received else ""
+        return NoAnswer(f"{where}: no answer within {timeout_s:g} s{heard}")
+
+    def _quarantine(self, unit: int, timeout_s: float) -> None:
+        if self._serial:
+            self._quarantine_until[unit] = time.monotonic() + timeout_s
+
+    def _checked(self, received: bytes, transaction: int, unit: int, request: Request) -> bytes:
+        """The bytes after the answer's head if `received` is exactly the answer. Raises ModbusException or BadAnswer."""
+        head, length = request.answer_head(), request.answer_length()
+        if self._serial:
+            frame = received[-(length + 3) :]  # noise may precede the answer; pymodbus has checked the checksum of what it found
+            if len(received) < length + 3 or frame[0] != unit or crc16(frame) != 0:
+                frame = received[-5:]
+            answering, pdu = frame[0] if frame else -1, frame[1:-2]
+            if len(pdu) == 2 and (answering != unit or crc16(frame) != 0):
+                raise BadAnswer(f"answer {received.hex()} is not {length + 3} bytes from unit {unit}")
+        else:
+            start = struct.pack(">HHHB", transaction, 0, length + 1, unit)
+            if len(received) == MBAP_BYTES + length and received.startswith(start):
+                pdu = received[MBAP_BYTES:]
+            else:  # refused, wrong, or behind an answer to an earlier request
+                own = [frame for frame in TcpSplitter().feed(received) if frame.transaction == transaction and frame.unit == unit]
+                if not own:
+                    raise BadAnswer(f"answer {received.hex()} is not of transaction {transaction} and unit {unit}")
+                pdu = own[0].pdu
+        if len(pdu) == length and pdu.startswith(head):
+            return pdu[len(head) :] if isinstance(request, (Read, ReadWrite)) else b""
+        if len(pdu) == 2 and pdu[0] == request.function | 0x80:
+            raise ModbusException(pdu[1], f"{self.address} unit {unit} function {request.function}")
+        raise BadAnswer(f"answer {pdu.hex()} should begin with {head.hex()} and have {length} bytes")
