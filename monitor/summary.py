@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from federates.runtime.port import canonical_json
-from monitor.figures.style import Clock
+from monitor.figures.lines import Clock
 from monitor.figures.system import frequencies
 from monitor.page import Html, Section, heading, paragraph, table, tag
 from monitor.results import Results

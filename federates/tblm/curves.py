@@ -40,6 +40,7 @@ OUTSIDE_FACTOR = 5.0
 """How much wider the tolerance is outside the core of voltages."""
 _LEAST_DF_HZ = 0.1
 _MOST_F = 40
+_BESIDE_V0_PU = 0.015
 _APART_V_PU = 0.0125  # what frequency changes is checked in cells of V no narrower than this
 _SMALLEST_FIT = 0.05  # of S_base: below it a ratio to P0 or Q0 means nothing
 
@@ -121,7 +122,7 @@ def build_curve(
     known = [x for f in f_breaks if f_low + 0.01 < f < f_high - 0.01 for x in (f - 0.5 * _BREAK_HZ, f + 0.5 * _BREAK_HZ)]
     f_line = _Axis(lambda f: sample(v0, f), allowed, _LEAST_DF_HZ, _BREAK_HZ, _MOST_F)
     f_line.span(sorted({f_low, f0, f_high, *known}), f0, _LEAST_DF_HZ)
-    f_line.keep_needed()
+    f_line.keep_needed(f0)
 
     v, f = v_line.solved, f_line.solved
     nominal_points = [v_line.points[x] for x in v]
@@ -218,10 +219,6 @@ class _Axis:
         high = min((max(x for x in self.points if x < failed) for failed in self._failed if failed > origin), default=np.inf)
         self.points = {x: self.points[x] for x in self.solved if low <= x <= high}
         self.pairs = [(a, b) for a, b in self.pairs if low < a and b < high]
-        sides = {x for pair in self.pairs for x in pair} | {origin}
-        for a, b in pairwise(self.solved):
-            if b - a <= self.break_width * 1.01 and a not in sides:
-                del self.points[a]  # a known place at which nothing jumps: one point does for the bend
 
     def _find_edge(self, good: float, bad: float, width: float) -> None:
         while abs(bad - good) > width:
@@ -232,9 +229,14 @@ class _Axis:
             else:
                 self.points[middle], good = point, middle
 
-    def keep_needed(self) -> None:
-        """Leave out the points that straight lines between the others give well enough."""
+    def keep_needed(self, origin: float) -> None:
+        """Leave out the points that straight lines between the others give well enough, and one of two at a known place where
+        nothing jumps."""
         self.points = {x: self.points[x] for x in self.solved if x not in self._spare}
+        sides = {x for pair in self.pairs for x in pair} | {origin}
+        for a, b in pairwise(self.solved):
+            if b - a <= self.break_width * 1.01 and a not in sides:
+                del self.points[a]
 
     def _refine(self) -> None:
         """Halve cells, the worst first, until all are good, or as narrow as they may be, or enough has been solved."""
@@ -352,11 +354,11 @@ def _change(
 
 
 def _start_points(v0: float, options: CurveOptions) -> list[float]:
-    """Even steps over the range, and v0 in place of the one next to it."""
-    low, high = min(options.v_pu[0], v0 - 0.02), max(options.v_pu[1], v0 + 0.02)
-    even = np.linspace(low, high, options.v_points)
-    half = 0.5 * (even[1] - even[0])
-    return sorted({low, high, v0, *(float(x) for x in even[1:-1] if abs(x - v0) >= 0.6 * half)})
+    """Even steps over the range, and v0 with a point on either side: regulators leave their bands close to it."""
+    low, high = min(options.v_pu[0], v0 - 2.0 * _BESIDE_V0_PU), max(options.v_pu[1], v0 + 2.0 * _BESIDE_V0_PU)
+    near = [v0 - _BESIDE_V0_PU, v0, v0 + _BESIDE_V0_PU]
+    even = np.linspace(low, high, options.v_points)[1:-1].tolist()
+    return sorted({low, high, *near, *(x for x in even if min(abs(x - y) for y in near) >= 0.5 * _BESIDE_V0_PU)})
 
 
 def _pq(point: Point) -> Floats:

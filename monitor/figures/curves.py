@@ -8,7 +8,7 @@ import numpy as np
 
 from federates.runtime.port import Floats
 from federates.tblm.model import Curve, CurveSet, Tblm, evaluate
-from monitor.figures.style import COLOURS, QUIET, TRUTH, engineering, hover, legend, plot, rule, side_by_side, single
+from monitor.figures.style import COLOURS, QUIET, TRUTH, draw, engineering, hover, legend, plot, rule, side_by_side, single
 from monitor.page import Section, heading, paragraph, table
 from monitor.results import Results
 
@@ -59,23 +59,24 @@ def verification(results: Results, bus: str) -> list[dict[str, Any]]:
 
 
 def _bus(tblm: Tblm, points: list[dict[str, Any]]) -> list[Any]:
+    from bokeh.models.glyphs import Scatter
+
     point, s_base = tblm.operating_point, tblm.bus.S_base_VA
     divisor, prefix = engineering(max(abs(point.P_W), abs(point.Q_var)))
     f0 = 50.0 if abs(point.f_Hz - 50.0) < abs(point.f_Hz - 60.0) else 60.0
     figures = []
-    for axis in ("v", "f"):
-        pair = []
-        for quantity, name, unit in ((0, "P", "W"), (1, "Q", "var")):
-            fig = plot(f"{name} ({prefix}{unit})", _AXIS[axis], height=330)
-            for which, colour, marker in _SETS:
-                _draw(fig, tblm.curve(which), axis, quantity, f0, point.V_pu, divisor, colour, which)
-                _verify(fig, [p for p in points if p["set"] == which], axis, quantity, f0, point.V_pu, divisor, marker, which)
-            at = point.V_pu if axis == "v" else point.f_Hz
-            value = (point.P_W, point.Q_var)[quantity] / divisor
-            fig.scatter([at], [value], marker="x", size=13, line_width=3, color=TRUTH, legend_label="operating point, as measured")
-            legend(fig, "below")
-            pair.append(fig)
-        figures.append(side_by_side(*pair))
+    for axis, quantity in (("v", 0), ("v", 1), ("f", 0)):
+        fig = plot(f"{'PQ'[quantity]} ({prefix}{('W', 'var')[quantity]})", _AXIS[axis], height=360)
+        for which, colour, marker in _SETS:
+            _draw(fig, tblm.curve(which), axis, quantity, f0, point.V_pu, divisor, colour, which)
+            own = [p for p in points if p["set"] == which]
+            _verify(fig, own, axis, quantity, f0, point.V_pu, divisor, marker, which)
+        at = point.V_pu if axis == "v" else point.f_Hz
+        value = (point.P_W, point.Q_var)[quantity] / divisor
+        cross = Scatter(x="x", y="y", marker="x", size=13, line_width=3, line_color=TRUTH)
+        draw(fig, cross, {"x": [at], "y": [value]}, "operating point")
+        legend(fig, "below")
+        figures.append(fig)
     reasons = "; ".join(tblm.quality.reasons)
     published = tblm.t_valid.t_publish_ns / 1e9
     return [
@@ -87,17 +88,18 @@ def _bus(tblm: Tblm, points: list[dict[str, Any]]) -> list[Any]:
             + f". Curves over V at {f0:g} Hz, over f at {point.V_pu:.4f} pu.",
             css="note",
         ),
-        figures[0],
-        figures[1],
+        side_by_side(*figures),
         _table(tblm, points, s_base),
     ]
 
 
 def _draw(fig: Any, curve: Curve, axis: str, quantity: int, f0: float, v0: float, divisor: float, colour: str, which: str) -> None:
+    from bokeh.models.glyphs import Line, Scatter
+
     x, values = along_v(curve, f0) if axis == "v" else along_f(curve, v0)
     source = {"x": single(x), "y": single(values[quantity] / divisor)}
-    drawn = fig.line("x", "y", source=source, color=colour, line_width=2, legend_label=which)
-    fig.scatter("x", "y", source=source, color=colour, size=4, legend_label=which)
+    drawn = draw(fig, Line(x="x", y="y", line_color=colour, line_width=2), source, which)
+    draw(fig, Scatter(x="x", y="y", fill_color=colour, line_color=colour, size=4), drawn.data_source, which)
     hover(fig, [drawn], ("", which), (_AXIS[axis], "@x{0.0000}"), ("value", "@y{0.0000}"))
     limits = curve.range_ok.V_pu if axis == "v" else curve.range_ok.f_Hz
     for limit in limits:
@@ -111,13 +113,14 @@ def _verify(
     fig: Any, points: list[dict[str, Any]], axis: str, quantity: int, f0: float, v0: float, divisor: float, marker: str, which: str
 ) -> None:
     """Full solves that lie on the line shown: at its frequency, or at its voltage."""
+    from bokeh.models.glyphs import Scatter
+
     on = [p for p in points if (abs(p["f_Hz"] - f0) < 1e-6 if axis == "v" else abs(p["V_pu"] - v0) < 1e-6)]
     if on:
         x = np.array([p["V_pu" if axis == "v" else "f_Hz"] for p in on])
         y = np.array([p[("P_W", "Q_var")[quantity]] for p in on]) / divisor
-        fig.scatter(
-            single(x), single(y), marker=marker, size=8, fill_color=None, line_color=TRUTH, legend_label=f"full solve, {which}"
-        )
+        ring = Scatter(x="x", y="y", marker=marker, size=8, fill_color=None, line_color=TRUTH)
+        draw(fig, ring, {"x": single(x), "y": single(y)}, f"full solve, {which}")
 
 
 def _table(tblm: Tblm, points: list[dict[str, Any]], s_base: float) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from monitor.figures.ems_scan import ack_blocks, scan_blocks
-from monitor.figures.style import CONSTANT, MARKERS, TBLM, engineering, from_zero, hover, legend, plot
+from monitor.figures.style import CONSTANT, MARKERS, TBLM, draw, engineering, from_zero, hover, legend, plot
 from monitor.figures.system import frequencies
 from monitor.page import Html, Section, heading, paragraph, table, tag
 from monitor.results import Results
@@ -200,16 +200,19 @@ def _findings_table(found: Sequence[Judged]) -> Html:
 
 
 def _dumbbells(shown: Sequence[Judged], name: str, unit: str) -> Any:
+    from bokeh.models.glyphs import Scatter, Segment
+
     errors = np.array([item.sizes for item in shown])
     divisor, prefix = (1e-3, "m") if unit in ("pu", "Hz") else engineering(float(errors.max()))
     labels = [f"{k + 1}  {item.label}" for k, item in enumerate(shown)]
     title = f"size of the error in {name} ({prefix}{unit})"
     fig = plot("", title, height=104 + 24 * len(shown), y_range=labels[::-1], x_range=from_zero())
     source = {"y": labels, "tblm": errors[:, 0] / divisor, "constant": errors[:, 1] / divisor}
-    fig.segment("tblm", "y", "constant", "y", source=source, color="#c5cdd5", line_width=3)
+    bar = draw(fig, Segment(x0="tblm", y0="y", x1="constant", y1="y", line_color="#c5cdd5", line_width=3), source)
+    ways = (("constant", MARKERS[3], 11, CONSTANT, "with constant P, Q"), ("tblm", MARKERS[0], 10, TBLM, "with the TBLM"))
     drawn = [
-        fig.scatter("constant", "y", source=source, marker=MARKERS[3], size=11, color=CONSTANT, legend_label="with constant P, Q"),
-        fig.scatter("tblm", "y", source=source, marker=MARKERS[0], size=10, color=TBLM, legend_label="with the TBLM"),
+        draw(fig, Scatter(x=x, y="y", marker=marker, size=size, fill_color=colour, line_color=colour), bar.data_source, words)
+        for x, marker, size, colour, words in ways
     ]
     hover(fig, drawn, ("", "@y"), ("with the TBLM", "@tblm{0.0000}"), ("with constant P, Q", "@constant{0.0000}"))
     fig.ygrid.grid_line_color = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.figures.style import QUIET, TBLM, hover, plot
+from monitor.figures.style import QUIET, TBLM, draw, hover, plot
 from monitor.page import heading, paragraph, table
 from monitor.results import Results
 
@@ -74,10 +74,13 @@ def _last_scan(federate: str, number: int, scan: Mapping[str, Any]) -> list[Any]
 
 
 def _spread(pairs: Sequence[tuple[float, float, str]]) -> Any:
+    from bokeh.models.glyphs import Line, Scatter
+
     curves, constant, names = (list(column) for column in zip(*pairs, strict=True))
     fig = plot("V with the TBLM (pu)", "V with constant P, Q (pu), at the bus where both differ most", height=300)
     ends = [min(*constant, *curves), max(*constant, *curves)]
-    fig.line(ends, ends, color=QUIET, line_dash="dashed")
-    drawn = fig.scatter("x", "y", source={"x": constant, "y": curves, "name": names}, size=7, color=TBLM, alpha=0.7)
+    draw(fig, Line(x="x", y="y", line_color=QUIET, line_dash="dashed"), {"x": ends, "y": ends})
+    dot = Scatter(x="x", y="y", size=7, fill_color=TBLM, line_color=TBLM, fill_alpha=0.7)
+    drawn = draw(fig, dot, {"x": constant, "y": curves, "name": names})
     hover(fig, [drawn], ("", "@name"), ("with the TBLM", "@y{0.0000}"), ("with constant P, Q", "@x{0.0000}"))
     return fig

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from federates.runtime.port import NEVER_NS, Floats
 from federates.tblm.model import CurveSet, Tblm, evaluate
-from monitor.figures.style import COLOURS, CONSTANT, QUIET, TBLM, TRUTH, Clock, engineering, legend, line, time_plot
+from monitor.figures.lines import Clock, line, time_plot
+from monitor.figures.style import COLOURS, CONSTANT, QUIET, TBLM, TRUTH, draw, engineering, legend, single
 from monitor.figures.system import bus_voltages, frequencies
 from monitor.page import Html, Section, heading, paragraph, table, tag
 from monitor.results import Results, Vector
@@ -181,10 +182,13 @@ def _bus(results: Results, clock: Clock, bus: str, tblms: Sequence[Tblm]) -> lis
 
 
 def _published(fig: Any, clock: Clock, tblms: Sequence[Tblm], values: Floats, divisor: float, truth: Measured) -> None:
+    from bokeh.models.glyphs import Scatter
+
     times = np.array([tblm.t_valid.t_publish_ns for tblm in tblms]) / 1e9
     level = values[np.clip(np.searchsorted(truth.t_s, times), 0, len(values) - 1)] / divisor
     if len(tblms) <= 200:
-        fig.scatter(times / clock.scale, level, marker="dash", angle=np.pi / 2, color=QUIET, size=10, legend_label="TBLM published")
+        tick = Scatter(x="x", y="y", marker="dash", angle=np.pi / 2, line_color=QUIET, size=10)
+        draw(fig, tick, {"x": single(times / clock.scale), "y": single(level)}, "TBLM published")
 
 
 def _statistics(truth: Measured, guesses: Predicted, s_base: float) -> list[Html]:

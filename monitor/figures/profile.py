@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from federates.runtime.port import Floats
-from monitor.figures.style import COLOURS, Clock, band, hover, legend, plot, rule, single, time_plot
+from monitor.figures.lines import Clock, band, time_plot
+from monitor.figures.style import COLOURS, MARKERS, draw, hover, legend, plot, rule, single
 from monitor.page import Section, heading, paragraph
 from monitor.results import Results, Vector
 
@@ -44,6 +45,8 @@ def section(results: Results, clock: Clock) -> Section | None:
 
 
 def _profile(feeder: str, vector: Vector, live: Floats, catalogue: dict[str, Any]) -> list[Any]:
+    from bokeh.models.glyphs import Scatter
+
     where = dict(zip(catalogue["node_names"], catalogue["node_distance_m"], strict=True))
     distance_km = np.array([where.get(node, np.nan) for node in vector.layout.columns], np.float64) / 1e3
     rows = _chosen(live)
@@ -55,16 +58,17 @@ def _profile(feeder: str, vector: Vector, live: Floats, catalogue: dict[str, Any
         if shown.sum() <= _NAMES_UP_TO:
             columns["node"] = [node for node, yes in zip(vector.layout.columns, shown, strict=True) if yes]
             tips.insert(0, ("node", "@node"))
-        drawn = fig.scatter(
-            "x",
-            "y",
-            source=columns,
-            marker=("circle", "triangle", "square", "diamond")[k],
-            color=COLOURS[k],
+        dot = Scatter(
+            x="x",
+            y="y",
+            marker=MARKERS[k],
+            fill_color=COLOURS[k],
+            line_color=COLOURS[k],
+            fill_alpha=0.65,
+            line_alpha=0.65,
             size=5 if shown.sum() < 2000 else 3,
-            alpha=0.65,
-            legend_label=f"{word}: t = {vector.t_s[row]:.0f} s",
         )
+        drawn = draw(fig, dot, columns, f"{word}: t = {vector.t_s[row]:.0f} s")
         hover(fig, [drawn], *tips)
     _limits(fig)
     legend(fig)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from monitor.figures.style import COLOURS, Clock, engineering, legend, line, lines_or_band, time_plot
+from monitor.figures.lines import Clock, line, lines_or_band, time_plot
+from monitor.figures.style import COLOURS, engineering, legend
 from monitor.page import Section, heading, paragraph
 from monitor.results import Results
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from monitor.figures.style import COLOURS, Clock, at_least, legend, line, lines_or_band, time_plot
+from monitor.figures.lines import Clock, at_least, line, lines_or_band, time_plot
+from monitor.figures.style import COLOURS, legend
 from monitor.page import Section, heading, paragraph
 from monitor.results import Results, Vector
 

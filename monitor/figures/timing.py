@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from monitor.figures.style import COLOURS, Clock, from_zero, hover, legend, plot, single, thin
+from monitor.figures.lines import Clock, thin
+from monitor.figures.style import COLOURS, draw, from_zero, hover, plot, single
 from monitor.page import Section, heading, paragraph, table
 from monitor.results import Results
 
 
 def section(results: Results, clock: Clock) -> Section | None:
     """Table and bars per federate; the course of the run."""
+    from bokeh.models.glyphs import Line
+
     timing = results.timing()
     if timing.empty:
         return None
@@ -48,16 +51,9 @@ def section(results: Results, clock: Clock) -> Section | None:
     wall_s, t_s = wall_s[during], np.maximum.accumulate(t_s[during])
     fig = plot(clock.label, "wall time since the first call (s)", height=240)
     keep = thin(t_s)
-    drawn = fig.line(
-        "x",
-        "y",
-        source={"x": single(wall_s[keep]), "y": single(t_s[keep] / clock.scale)},
-        color=COLOURS[0],
-        line_width=1.8,
-        legend_label="progress of the run",
-    )
+    columns = {"x": single(wall_s[keep]), "y": single(t_s[keep] / clock.scale)}
+    drawn = draw(fig, Line(x="x", y="y", line_color=COLOURS[0], line_width=1.8), columns)
     hover(fig, [drawn], ("wall (s)", "@x{0.00}"), (clock.label, "@y{0.00}"))
-    legend(fig)
     blocks += [
         heading("Simulated time against wall time"),
         paragraph(
@@ -69,8 +65,11 @@ def section(results: Results, clock: Clock) -> Section | None:
 
 
 def _bars(names: list[str], seconds: np.ndarray) -> Any:
+    from bokeh.models.glyphs import HBar
+
     fig = plot("", "compute (s)", height=70 + 24 * len(names), y_range=names[::-1], x_range=from_zero())
-    drawn = fig.hbar(y="name", right="s", height=0.65, source={"name": names, "s": single(seconds)}, color=COLOURS[0], alpha=0.85)
+    bar = HBar(y="name", right="s", height=0.65, fill_color=COLOURS[0], line_color=None, fill_alpha=0.85)
+    drawn = draw(fig, bar, {"name": names, "s": single(seconds)})
     fig.ygrid.grid_line_color = None
     hover(fig, [drawn], ("", "@name"), ("compute (s)", "@s{0.000}"))
     return fig

@@ -7,6 +7,7 @@ What a command does to the simulated equipment is decided by the `ControlHandler
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import isfinite
@@ -70,6 +71,9 @@ class Selection:
     points: frozenset[tuple[PointType, int]]
 
 
+Action = Callable[[Command], CommandStatus]
+
+
 class Controls:
     """The control functions of one master's session."""
 
@@ -82,43 +86,31 @@ class Controls:
 
         ObjectError for objects that are no controls; nothing is carried out then.
         """
+        if request.function == Function.OPERATE:
+            refusal, self.selection = self._refusal(request), None
+        else:
+            refusal, self.selection = None, None
         headers = parse_objects(request.objects, with_data=True)
         _check(headers)
-        device = self._session.device
-        function = request.function
-        if function == Function.SELECT:
-            return self._select(request, headers)
-        if function == Function.OPERATE:
-            refusal = self._refusal(request)
-            self.selection = None
-            mode = OperateMode.SELECTED
-        else:
-            refusal = None
-            mode = OperateMode.DIRECT if function == Function.DIRECT_OPERATE else OperateMode.DIRECT_NO_ACK
-
-        def operate(command: Command) -> CommandStatus:
-            return refusal if refusal is not None else device.handler.operate(command, mode)
-
-        return self._answer(headers, operate, checked=refusal is None, refusal=refusal)
+        handler = self._session.device.handler
+        if request.function == Function.SELECT:
+            octets, statuses = self._carry_out(headers, handler.select)
+            if all(status == CommandStatus.SUCCESS for status in statuses):
+                self.selection = self._select(request, headers)
+            return octets
+        if refusal is not None:
+            return self._carry_out(headers, refusal)[0]
+        mode = _MODES[Function(request.function)]
+        return self._carry_out(headers, lambda command: handler.operate(command, mode))[0]
 
     def holds(self, kind: PointType, index: int, now_ns: int) -> bool:
         """Whether this master has the point selected."""
         return self.selection is not None and now_ns <= self.selection.deadline_ns and (kind, index) in self.selection.points
 
-    def _select(self, request: Request, headers: list[ObjectHeader]) -> bytes:
+    def _select(self, request: Request, headers: list[ObjectHeader]) -> Selection:
         device = self._session.device
-        self.selection = None
-        statuses: list[CommandStatus] = []
-
-        def select(command: Command) -> CommandStatus:
-            return device.handler.select(command)
-
-        answer = self._answer(headers, select, statuses=statuses)
-        if all(status is CommandStatus.SUCCESS for status in statuses):
-            points = frozenset((_point_type(header), index) for header in headers for index in header.indexes or ())
-            deadline_ns = device.now_ns() + ns(device.config.select_timeout_s)
-            self.selection = Selection(request.control.sequence, request.objects, deadline_ns, points)
-        return answer
+        points = frozenset((_point_type(header), index) for header in headers for index in header.indexes or ())
+        return Selection(request.control.sequence, request.objects, device.now_ns() + ns(device.config.select_timeout_s), points)
 
     def _refusal(self, request: Request) -> CommandStatus | None:
         """Why this operate does not follow a select, or None where it does."""
@@ -129,13 +121,66 @@ class Controls:
             return CommandStatus.TIMEOUT
         return None
 
-    def _answer(
-        self,
-        headers: list[ObjectHeader],
-        act: object,
-        *,
-        checked: bool = True,
-        refusal: CommandStatus | None = None,
-        statuses: list[CommandStatus] | None = None,
-    ) -> bytes:
-        raise NotImplementedError
+    def _carry_out(self, headers: list[ObjectHeader], action: Action | CommandStatus) -> tuple[bytes, list[CommandStatus]]:
+        """Acts on every object in turn; the objects with their new statuses, and the statuses."""
+        limit = self._session.device.config.max_controls
+        octets, statuses = bytearray(), list[CommandStatus]()
+        for header in headers:
+            wide = 2 if header.qualifier is Qualifier.INDEXED_16 else 1
+            octets += header.raw[: 3 + wide]
+            for index, item in zip(header.indexes or (), header.items, strict=True):
+                if isinstance(action, CommandStatus):
+                    status = action
+                elif len(statuses) >= limit:
+                    status = CommandStatus.TOO_MANY_OBJECTS
+                else:
+                    status = self._one(header, index, item, action)
+                statuses.append(status)
+                # Every control object ends with its status octet; the rest is echoed.
+                octets += index.to_bytes(wide, "little") + item[:-1] + bytes((status,))
+        return bytes(octets), statuses
+
+    def _one(self, header: ObjectHeader, index: int, item: bytes, action: Action) -> CommandStatus:
+        device = self._session.device
+        kind = _point_type(header)
+        point = device.database.points(kind).get(index)
+        if point is None or not point.config.commandable:
+            return CommandStatus.NOT_SUPPORTED
+        if device.local_control:
+            return CommandStatus.LOCAL
+        if device.selected_elsewhere(self._session, kind, index):
+            return CommandStatus.BLOCKED_OTHER_MASTER
+        row = header.row
+        assert row is not None  # parse_objects refuses data of unknown objects
+        command = row.decode(item)
+        if isinstance(command, Crob):
+            # Includes the queue and clear bits, which no code in `controls` carries.
+            if command.code not in point.config.controls:
+                return CommandStatus.NOT_SUPPORTED
+            return action(Command(point.config, self._session.master, crob=command))
+        value = point.config.from_wire(command.value)
+        if not isfinite(value) or not point.config.minimum <= value <= point.config.maximum:
+            return CommandStatus.OUT_OF_RANGE
+        return action(Command(point.config, self._session.master, value=value))
+
+
+_MODES = {
+    Function.OPERATE: OperateMode.SELECTED,
+    Function.DIRECT_OPERATE: OperateMode.DIRECT,
+    Function.DIRECT_OPERATE_NO_ACK: OperateMode.DIRECT_NO_ACK,
+}
+
+
+def _point_type(header: ObjectHeader) -> PointType:
+    return PointType.BINARY_OUTPUT if header.group == 12 else PointType.ANALOG_OUTPUT
+
+
+def _check(headers: list[ObjectHeader]) -> None:
+    """ObjectError unless all headers are controls with index prefixes, and there is at least one object."""
+    for header in headers:
+        if header.row is None or header.row.kind is not Kind.COMMAND:
+            raise ObjectError(IIN.OBJECT_UNKNOWN, f"g{header.group}v{header.variation} is no control")
+        if header.qualifier not in _INDEXED:
+            raise ObjectError(IIN.PARAMETER_ERROR, "controls need qualifier 17 or 28")
+    if not any(header.items for header in headers):
+        raise ObjectError(IIN.PARAMETER_ERROR, "a control request without an object")

@@ -108,6 +108,9 @@ class Database:
         for points in self._points.values():
             yield from points.values()
 
+    def __len__(self) -> int:
+        return sum(len(points) for points in self._points.values())
+
     def point(self, kind: PointType, index: int) -> Point:
         """KeyError with the point's name where it is not configured."""
         try:

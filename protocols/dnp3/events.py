@@ -19,15 +19,19 @@ WAITING, SELECTED, SENT = 0, 1, 2
 
 
 class Event:
-    """One event. `value` is on the wire's scale; `event_class` is what the point's was at the time."""
+    """One event. `value` is on the wire's scale; `event_class` is what the point's was at the time.
 
-    __slots__ = ("event_class", "flags", "index", "number", "row", "state", "synchronized", "time_ms", "type", "value")
+    `row` is the variation it is sent in, unless the answer under way was `asked` for another.
+    """
+
+    __slots__ = ("asked", "event_class", "flags", "index", "number", "row", "state", "synchronized", "time_ms", "type", "value")
 
     def __init__(self, number: int, point: Point, synchronized: bool) -> None:
         self.number = number
         self.type = point.type
         self.index = point.config.index
         self.row: ObjectType = point.event()
+        self.asked: ObjectType | None = None
         self.value: Any = point.value
         self.flags = point.flags
         self.time_ms = point.time_ms
@@ -129,3 +133,4 @@ class EventBuffer:
             if event.state == SENT and event.number in self._events:
                 self._unsent[event.event_class] += 1
             event.state = WAITING
+            event.asked = None

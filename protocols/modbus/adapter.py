@@ -1,15 +1,14 @@
 """One connection to a device, on pymodbus: the only module that imports it.
 
-pymodbus moves the bytes: TCP, TLS and serial transports, framing, transaction numbers, timeouts. What it lets pass is refused here, on
-the bytes received: an answer counts only if transaction, unit, function, length and (for writes) echo are exactly those asked for. It
-never retries, since a late answer could satisfy the retry and a write could act twice. Measured with pymodbus 3.16.1: its TLS framer
-takes every segment for a whole frame, so TLS runs on the framer of plain TCP, which is what the specification asks for anyway.
+pymodbus moves the bytes: TCP, TLS and serial transports, framing, transaction numbers, timeouts. What it lets pass is refused
+here, on the bytes received: an answer counts only if transaction, unit, function, length and (for writes) echo are exactly those
+asked for. Nothing is retried, since a late answer could satisfy the retry and a write could act twice. The TLS framer of pymodbus
+3.16.1 takes every segment for a whole frame, so TLS runs on the framer of plain TCP: by the specification they are the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 import struct
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from pymodbus.pdu import DecodePDU, ModbusPDU
 from pymodbus.transaction import TransactionManager
 from pymodbus.transport import CommParams, CommType
 
+from protocols.modbus.address import Address, SerialAddress, TlsAddress
 from protocols.modbus.frame import MBAP_BYTES, TcpSplitter, crc16
 from protocols.modbus.pdu import ModbusException, Read, ReadWrite, Request
 from protocols.modbus.security import peer_role
@@ -42,54 +42,6 @@ class NoAnswer(LinkError):
 
 class BadAnswer(LinkError):
     """What came does not answer the request: short, long, of another function, unit or transaction."""
-
-
-@dataclass(frozen=True)
-class TcpAddress:
-    host: str
-    port: int = 502
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True)
-class TlsAddress:
-    """Modbus/TCP Security. `server_role`: refuse a server whose certificate does not carry this role (None: any)."""
-
-    host: str
-    context: ssl.SSLContext
-    port: int = 802
-    server_role: str | None = None
-
-    def __str__(self) -> str:
-        return f"tls {self.host}:{self.port}"
-
-
-@dataclass(frozen=True)
-class SerialAddress:
-    """RTU on a serial port or a pseudo terminal. The standard's default is even parity and one stop bit."""
-
-    path: str
-    baud: int = 19200
-    parity: str = "E"
-    stop_bits: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.path} at {self.baud} baud"
-
-    @property
-    def character_s(self) -> float:
-        """Time of one character: start bit, 8 data bits, parity, stop bits."""
-        return (9 + (self.parity != "N") + self.stop_bits) / self.baud
-
-    @property
-    def silence_s(self) -> float:
-        """Silence between frames: 3.5 characters, 1.75 ms above 19,200 baud (MODBUS over Serial Line V1.02, 2.5.1.1)."""
-        return 3.5 * self.character_s if self.baud <= 19200 else 1.75e-3
-
-
-Address = TcpAddress | TlsAddress | SerialAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +153,16 @@ class Link:
 
     def _parameters(self, timeout_s: float) -> CommParams:
         address = self.address
-        common = {"comm_name": str(address), "reconnect_delay": 0.0, "timeout_connect": timeout_s}
+        parameters = CommParams(comm_name=str(address), reconnect_delay=0.0, timeout_connect=timeout_s)
         if isinstance(address, SerialAddress):
-            line = {"baudrate": address.baud, "bytesize": 8, "parity": address.parity, "stopbits": address.stop_bits}
-            return CommParams(comm_type=CommType.SERIAL, host=address.path, **line, **common)
+            parameters.comm_type, parameters.host = CommType.SERIAL, address.path
+            parameters.baudrate, parameters.bytesize = address.baud, 8
+            parameters.parity, parameters.stopbits = address.parity, address.stop_bits
+            return parameters
+        parameters.comm_type, parameters.host, parameters.port = CommType.TCP, address.host, address.port
         if isinstance(address, TlsAddress):
-            return CommParams(comm_type=CommType.TLS, host=address.host, port=address.port, sslctx=address.context, **common)
-        return CommParams(comm_type=CommType.TCP, host=address.host, port=address.port, **common)
+            parameters.comm_type, parameters.sslctx = CommType.TLS, address.context
+        return parameters
 
     def close(self) -> None:
         """Close the connection; a request under way fails with NoConnection."""
@@ -219,8 +174,8 @@ class Link:
             session.close()
 
     async def request(self, unit: int, request: Request, timeout_s: float | None = None) -> tuple[bytes, int]:
-        """Send one request and return (bytes after the answer's head, monotonic nanoseconds of its arrival): registers or packed bits
-        of a read, nothing of a write. Raises LinkError, or ModbusException if the device refused."""
+        """Send one request and return (registers or packed bits that were read, nothing for a write; monotonic nanoseconds of the
+        answer's arrival). Raises LinkError, or ModbusException if the device refused."""
         if self._serial and unit == 0:
             raise ValueError("unit 0 on a serial line is a broadcast, which nothing answers")
         async with self._turn:
@@ -285,24 +240,27 @@ class Link:
     def _checked(self, received: bytes, transaction: int, unit: int, request: Request) -> bytes:
         """The bytes after the answer's head if `received` is exactly the answer. Raises ModbusException or BadAnswer."""
         head, length = request.answer_head(), request.answer_length()
-        if self._serial:
-            frame = received[-(length + 3) :]  # noise may precede the answer; pymodbus has checked the checksum of what it found
-            if len(received) < length + 3 or frame[0] != unit or crc16(frame) != 0:
-                frame = received[-5:]
-            answering, pdu = frame[0] if frame else -1, frame[1:-2]
-            if len(pdu) == 2 and (answering != unit or crc16(frame) != 0):
-                raise BadAnswer(f"answer {received.hex()} is not {length + 3} bytes from unit {unit}")
-        else:
-            start = struct.pack(">HHHB", transaction, 0, length + 1, unit)
-            if len(received) == MBAP_BYTES + length and received.startswith(start):
-                pdu = received[MBAP_BYTES:]
-            else:  # refused, wrong, or behind an answer to an earlier request
-                own = [frame for frame in TcpSplitter().feed(received) if frame.transaction == transaction and frame.unit == unit]
-                if not own:
-                    raise BadAnswer(f"answer {received.hex()} is not of transaction {transaction} and unit {unit}")
-                pdu = own[0].pdu
+        pdu = _serial_pdu(received, unit, length) if self._serial else _tcp_pdu(received, transaction, unit, length)
         if len(pdu) == length and pdu.startswith(head):
             return pdu[len(head) :] if isinstance(request, (Read, ReadWrite)) else b""
         if len(pdu) == 2 and pdu[0] == request.function | 0x80:
             raise ModbusException(pdu[1], f"{self.address} unit {unit} function {request.function}")
         raise BadAnswer(f"answer {pdu.hex()} should begin with {head.hex()} and have {length} bytes")
+
+
+def _tcp_pdu(received: bytes, transaction: int, unit: int, length: int) -> bytes:
+    if len(received) == MBAP_BYTES + length and received.startswith(struct.pack(">HHHB", transaction, 0, length + 1, unit)):
+        return received[MBAP_BYTES:]
+    # Refused, wrong, or behind an answer to an earlier request.
+    own = [frame for frame in TcpSplitter().feed(received) if frame.transaction == transaction and frame.unit == unit]
+    if not own:
+        raise BadAnswer(f"answer {received.hex()} is not of transaction {transaction} and unit {unit}")
+    return own[0].pdu
+
+
+def _serial_pdu(received: bytes, unit: int, length: int) -> bytes:
+    for size in (length + 3, 5):  # the answer, or an exception; noise may precede either
+        frame = received[-size:]
+        if len(frame) == size and frame[0] == unit and crc16(frame) == 0:
+            return frame[1:-2]
+    raise BadAnswer(f"answer {received.hex()} is not {length + 3} bytes from unit {unit}")

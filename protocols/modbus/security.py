@@ -1,8 +1,8 @@
 """Modbus/TCP Security: TLS contexts, and the role that a peer's certificate carries.
 
-Source: MODBUS/TCP Security Protocol Specification MB-TCP-Security-v21. Both ends show certificates; a client's certificate carries its
-role as a UTF8String in the extension 1.3.6.1.4.1.50316.802.1. OpenSSL checks the chain and the dates but knows nothing of roles, so
-they are read here, from a certificate that OpenSSL has already accepted.
+Source: MODBUS/TCP Security Protocol Specification MB-TCP-Security-v21. Both ends show certificates; a client's certificate carries
+its role as a UTF8String in the extension 1.3.6.1.4.1.50316.802.1. OpenSSL checks the chain and the dates but knows nothing of
+roles, so they are read here, from a certificate that OpenSSL has already accepted.
 """
 
 from __future__ import annotations

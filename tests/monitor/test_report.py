@@ -17,7 +17,7 @@ import pytest
 
 from monitor import report, summary
 from monitor.figures import curves, ems, head
-from monitor.figures.style import Clock, thin
+from monitor.figures.lines import Clock, thin
 from monitor.page import Html, render, table, text
 from monitor.results import load
 

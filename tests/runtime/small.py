@@ -15,7 +15,7 @@ from federates.runtime.federate import MS_NS, S_NS, Coupling, Federation, Inject
 from federates.runtime.port import Event, Port, Sample
 
 IDS = ("a", "b", "c")
-STOP_NS = 2 * S_NS
+STOP_NS = S_NS
 
 
 @dataclass(frozen=True)

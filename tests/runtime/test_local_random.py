@@ -34,7 +34,7 @@ def after_rounds(t_ns: int, federation: Federation, name: str) -> bool:
     return t_ns % period_ns < ROUNDS_NS and (coupling.always or t_ns < ROUNDS_NS)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seeds)
 def test_every_event_is_delivered_once_and_in_order_when_it_arrives(seed: int) -> None:
     federation = random_federation(seed)
@@ -52,7 +52,7 @@ def test_every_event_is_delivered_once_and_in_order_when_it_arrives(seed: int) -
             assert any(at == t_ns or (0 <= t_ns - at < ROUNDS_NS and after_rounds(at, federation, name)) for at in times) or t_ns == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seeds)
 def test_calls_go_forward_and_each_has_its_reason(seed: int) -> None:
     federation = random_federation(seed)
@@ -72,7 +72,7 @@ def test_calls_go_forward_and_each_has_its_reason(seed: int) -> None:
             asked_ns = again.step(t_ns, inputs).next_ns or asked_ns
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seeds)
 def test_inputs_are_what_was_published_strictly_before(seed: int) -> None:
     federation = random_federation(seed, coupled=False)
@@ -90,7 +90,7 @@ def test_inputs_are_what_was_published_strictly_before(seed: int) -> None:
             assert held.quality.tolist() == (sent.quality | stale * int(Quality.STALE))[position].tolist()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seeds)
 def test_the_same_federation_gives_the_same_bits(seed: int) -> None:
     first, second = (walk(random_federation(seed)) for _ in range(2))

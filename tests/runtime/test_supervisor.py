@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 from failing import AT_NS, ring
 
-from federates.runtime.federate import MS_NS, S_NS, Federation, Spec
-from federates.runtime.job import Runner
+from federates.runtime.federate import MS_NS, S_NS, FederateFailure, Federation, FederationError, Spec
+from federates.runtime.job import Failure, Runner
 from federates.runtime.supervisor import Outcome, Progress, exclusive_run_dir, run
+from federates.runtime.worker import explain
 
 RUNNERS: tuple[Runner, ...] = ("local", "helics")
 both = pytest.mark.parametrize("runner", RUNNERS)
@@ -198,6 +199,7 @@ def test_bad_groups_and_parameters_are_2_and_start_nothing(tmp_path: Path) -> No
         return outcome.cause
 
     assert "empty" in cause(specs=())
+    assert "used twice: a" in cause(specs=(*good.specs, good.specs[0]))
     assert "look at c" in cause(groups={"p": ("a", "b")})
     assert "no federate d" in cause(groups={"p": ("a", "b", "c", "d")})
     assert "group 'broker'" in cause(groups={"broker": ("a", "b", "c")})
@@ -215,7 +217,6 @@ def test_a_full_disk_is_named(tmp_path: Path, runner: Runner) -> None:
     outcome = run(ring("full disk", stop_ns=LONG_NS, step_s=0.001), tmp_path, runner)
     assert outcome.exit_code == 5
     assert "cannot write the records" in outcome.cause and "File too large" in outcome.cause
-    assert rows(tmp_path, "a") > 0
 
 
 @pytest.mark.parametrize(("runner", "number"), [("local", signal.SIGTERM), ("helics", signal.SIGINT)])
@@ -298,6 +299,28 @@ def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
         assert other.poll() is None
     assert processes_of(other.pid) == {}
     assert rows(tmp_path / "other", "a") > 0
+
+
+def test_of_two_failures_the_first_counts() -> None:
+    with pytest.raises(FederateFailure) as caught:
+        try:
+            raise FederateFailure("b", 1, "step", "ValueError: stuck")
+        finally:
+            raise FederateFailure("a", 2, "stop", "ValueError: no more")
+    assert explain(caught.value) == Failure("federate", "b", 1, "ValueError: stuck (in step)")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (FederationError("link a.y -> b.x"), "federation"),
+        (OSError(28, "No space left on device"), "machine"),
+        (type("HelicsException", (Exception,), {"__module__": "helics.capi"})("lost"), "runner"),
+        (AssertionError("never"), "own"),
+    ],
+)
+def test_whose_fault_an_exception_is(error: Exception, kind: str) -> None:
+    assert explain(error).kind == kind
 
 
 def test_run_directories_are_exclusive(tmp_path: Path) -> None:

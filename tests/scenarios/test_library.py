@@ -148,7 +148,7 @@ def test_groups_and_coupling(federation: Federation) -> None:
 def test_events_arrive_as_commands(federation: Federation) -> None:
     assert [(i.t_ns, i.target, i.target_port, dict(i.payload)) for i in federation.injections] == [
         (10_000_000_000, "ders13", "command", {"action": "trip", "units": "storage"}),
-        (30_000_000_000, "grid", "command", {"action": "trip_generator", "generator": "G33"}),
+        (45_000_000_000, "grid", "command", {"action": "trip_generator", "generator": "G30"}),
     ]
 
 
