@@ -31,7 +31,7 @@ lint: $(VENV)/.test  ## ruff, mypy, import directions
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.test  ## the speed figures
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(ARGS)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

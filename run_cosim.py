@@ -11,8 +11,12 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scenarios import DEFAULT
+
+if TYPE_CHECKING:
+    from monitor.results import Results
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SCENARIO_HELP = "name of a library scenario (see `list`), or the path of a YAML file"
@@ -78,10 +82,20 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from scenarios.load import load_scenario
-    from scenarios.run import changed, run
+    from scenarios.run import Monitor, changed, run
+
+    def load(run_dir: Path) -> Results:
+        from monitor.results import load
+
+        return load(run_dir)
+
+    def report(run_dir: Path) -> Path:
+        from monitor.report import write
+
+        return write(run_dir)
 
     loaded = changed(load_scenario(arguments.scenario), arguments.stop, arguments.seed)
-    return run(loaded, arguments.runner, arguments.out, arguments.quiet)
+    return run(loaded, arguments.runner, arguments.out, arguments.quiet, Monitor(load, report))
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -143,7 +143,9 @@ h3 { font-size: 15.5px; margin: 26px 0 2px; }
 p { margin: 6px 0 12px; max-width: 88ch; }
 .subtitle, .note { color: var(--quiet); }
 .note { font-size: 13px; }
-.finding { border-left: 3px solid var(--link); padding: 6px 14px; background: var(--wash); }
+.finding ul { margin: 4px 0; padding-left: 22px; }
+.finding p { margin: 0; }
+.finding { margin: 6px 0 14px; max-width: 96ch; border-left: 3px solid var(--link); padding: 6px 14px; background: var(--wash); }
 .banner { padding: 12px 16px; border-radius: 6px; max-width: none; border: 1px solid; }
 .banner.good { color: var(--good); background: #eef8f4; }
 .banner.bad { color: var(--bad); background: #fdf4ee; }

@@ -191,12 +191,16 @@ class Results:
 
     def event_rows(self) -> list[dict[str, Any]]:
         """Events in the order of (t_ns, source, seq), each {t_ns, source, seq, payload}."""
+        return list(self._events)
+
+    @cached_property
+    def _events(self) -> tuple[dict[str, Any], ...]:
         merged = self.run_dir / "events.jsonl"
         paths = [merged] if merged.exists() else []
         paths += sorted((self.run_dir / "events").glob("*.jsonl"))
         # a merge that was interrupted leaves rows in both forms; (t_ns, source, seq) names an event
         rows = {(row["t_ns"], row["source"], row["seq"]): row for path in paths for row in read_lines(path)}
-        return [rows[key] for key in sorted(rows)]
+        return tuple(rows[key] for key in sorted(rows))
 
     def events(self) -> pd.DataFrame:
         """The sequence of events: index `t_s`, columns t_ns, source, seq, payload (a dict)."""

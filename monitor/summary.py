@@ -179,8 +179,9 @@ def records_section(results: Results) -> Section | None:
     )
 
 
-def _payload(payload: Any) -> Html:
-    words = ", ".join(f"{key}: {_plain(value)}" for key, value in payload.items()) if isinstance(payload, dict) else _plain(payload)
+def _payload(payload: dict[str, Any]) -> Html:
+    told = {key: value for key, value in payload.items() if value not in ("", None)}
+    words = ", ".join(f"{key}: {f'{value:.6g}' if isinstance(value, float) else _plain(value)}" for key, value in told.items())
     return tag("code", words if len(words) <= 240 else words[:237] + "...")
 
 

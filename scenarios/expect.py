@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scenarios.schema import SIGNAL_PATTERN, Expectation
 
-if TYPE_CHECKING:
-    from monitor.results import Results
-
 S_NS = 1_000_000_000
+
+
+class Records(Protocol):
+    """What is read of a run: `monitor.results.Results` is one. (Scenarios do not import the monitor; the command line joins them.)"""
+
+    def vector(self, name: str) -> Any: ...
+    def event_rows(self) -> list[dict[str, Any]]: ...
+    def timing(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +40,12 @@ class Verdict:
         return f"{word}: {self.text} ({self.because}); {self.found}"
 
 
-def judge(expectations: Sequence[Expectation], results: Results, reached_ns: int) -> list[Verdict]:
+def judge(expectations: Sequence[Expectation], results: Records, reached_ns: int) -> list[Verdict]:
     """A verdict for each expectation; `reached_ns` is how far the run came."""
     return [_judge(expectation, results, reached_ns) for expectation in expectations]
 
 
-def _judge(expectation: Expectation, results: Results, reached_ns: int) -> Verdict:
+def _judge(expectation: Expectation, results: Records, reached_ns: int) -> Verdict:
     def verdict(passed: bool | None, found: str, value: float | None = None) -> Verdict:
         return Verdict(wanted(expectation), passed, found, expectation.because, value)
 

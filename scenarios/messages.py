@@ -21,7 +21,7 @@ def problems_of(error: ValidationError, document: Document, base: Place, schema:
         place = _place(detail["loc"], value, detail["type"] == "missing")
         if detail["type"].startswith("union_tag"):
             place = (*place, str(detail["ctx"]["discriminator"]).strip("'"))
-        elif _other_choice(detail):
+        elif detail["loc"][-1:] != place[-1:] and _other_choice(detail):
             continue
         found.append(document.problem(base + place, _message(detail, place, value, schema)))
     return found

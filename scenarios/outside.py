@@ -48,8 +48,8 @@ def _look(data: Mapping[str, Any], folder: Path) -> Iterator[tuple[Place, str]]:
             yield from _feeder_entry(("federates", n), entry, cases, folder)
     events = data.get("events")
     for n, event in enumerate(events if isinstance(events, list) else ()):
-        if isinstance(event, dict) and isinstance(event.get("action"), dict) and event.get("to") in cases:
-            yield from _elements(("events", n, "action"), event["action"], cases[event["to"]])
+        if isinstance(event, dict) and isinstance(event.get("action"), dict) and str(event.get("to")) in cases:
+            yield from _elements(("events", n, "action"), event["action"], cases[str(event["to"])])
 
 
 def _feeder_entry(

@@ -36,7 +36,7 @@ class _Checker:
         self.named = [
             (n, e) for n, e in enumerate(_list(self.data, "federates")) if isinstance(e, dict) and isinstance(e.get("name"), str)
         ]
-        self.right = [(n, e) for n, e in self.named if e.get("kind") in OUTPUTS]
+        self.right = [(n, e) for n, e in self.named if str(e.get("kind")) in OUTPUTS]
         self.by_name = {e["name"]: e for _, e in self.named}
         self.entries = [e for _, e in self.right]
         self.complete = len(self.right) == len(_list(self.data, "federates"))
@@ -114,7 +114,7 @@ class _Checker:
             feeder = self.by_name.get(str(entry.get("feeder")), {})
             if entry["kind"] != "tblm" or feeder.get("kind") != "distribution":
                 continue
-            bus = feeder.get("grid"), feeder.get("bus")
+            bus = str(feeder.get("grid")), str(feeder.get("bus"))
             if bus in first and feeder["name"] != first[bus]:
                 text = (
                     f"bus {bus[1]!r} already has a TBLM, of the feeders like {first[bus]!r}; put the other feeder under another bus"
@@ -127,7 +127,7 @@ class _Checker:
             yield self.problem(
                 place, f"there is no federate {name!r}; {did_you_mean(name, self._of_kind(wanted), f'{wanted} federate')}"
             )
-        elif (kind := self.by_name[name].get("kind")) != wanted and kind in OUTPUTS:
+        elif (kind := self.by_name[name].get("kind")) != wanted and str(kind) in OUTPUTS:
             advice = did_you_mean(name, self._of_kind(wanted), f"{wanted} federate")
             yield self.problem(place, f"{name!r} is of kind {kind}, {wanted} is needed; {advice}")
 

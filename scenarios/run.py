@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from federates.runtime.federate import US_NS
 from scenarios import meta
 from scenarios.build import build
 from scenarios.dump import dump
-from scenarios.expect import Verdict, judge
+from scenarios.expect import Records, Verdict, judge
 from scenarios.inventory import take_inventory
 from scenarios.load import LoadedScenario
 from scenarios.problem import Problem, ScenarioError
@@ -26,10 +29,9 @@ def changed(loaded: LoadedScenario, stop_s: float | None, seed: int | None) -> L
     """The scenario with another stop time or seed. Events after the new stop do not happen. Raises ScenarioError."""
     update: dict[str, object] = {}
     if stop_s is not None:
-        if not 0.0 < stop_s <= 86_400 * 366:
-            raise ScenarioError(
-                [Problem("--stop", 1, ("stop_s",), f"{stop_s:g} is not allowed; write a number of seconds above 0")]
-            )
+        if not 0.0 < stop_s <= 86_400 * 366 or round(stop_s * 1e9) % US_NS:
+            wanted = "write seconds above 0, a whole number of microseconds"
+            raise ScenarioError([Problem("--stop", 1, ("stop_s",), f"{stop_s:g} is not allowed; {wanted}")])
         update["stop_s"] = stop_s
         update["events"] = tuple(event for event in loaded.scenario.events if event.t_s < stop_s)
     if seed is not None:
@@ -38,10 +40,18 @@ def changed(loaded: LoadedScenario, stop_s: float | None, seed: int | None) -> L
                 [Problem("--seed", 1, ("seed",), f"{seed} is not allowed; write a whole number from 0 to 2147483647")]
             )
         update["seed"] = seed
-    return LoadedScenario(loaded.scenario.model_copy(update=update), loaded.document, loaded.folder)
+    return replace(loaded, scenario=loaded.scenario.model_copy(update=update))
 
 
-def run(loaded: LoadedScenario, runner: Literal["helics", "local"], out: Path, quiet: bool) -> int:
+@dataclass(frozen=True)
+class Monitor:
+    """How a finished run is read and reported (by `monitor`, which scenarios do not import)."""
+
+    load: Callable[[Path], Records]
+    report: Callable[[Path], Path]
+
+
+def run(loaded: LoadedScenario, runner: Literal["helics", "local"], out: Path, quiet: bool, monitor: Monitor) -> int:
     """Run a scenario and print how it went; gives the exit code. Raises ScenarioError before anything is started or written."""
     federation = build(loaded, take_inventory(loaded))
     from federates.runtime import supervisor
@@ -50,7 +60,7 @@ def run(loaded: LoadedScenario, runner: Literal["helics", "local"], out: Path, q
     fingerprint = hashlib.sha256(dump(loaded).encode()).hexdigest()[:6]
     try:
         run_dir = supervisor.exclusive_run_dir(out, loaded.scenario.name, fingerprint)
-        (run_dir / "scenario.yaml").write_text(dump(loaded, run_dir), encoding="utf-8")
+        (run_dir / "scenario.yaml").write_text(dump(_reachable(loaded), run_dir), encoding="utf-8")
         known = meta.before(loaded.scenario, runner, started)
         meta.write(run_dir, known)
     except OSError as error:
@@ -64,15 +74,18 @@ def run(loaded: LoadedScenario, runner: Literal["helics", "local"], out: Path, q
     if outcome.exit_code == SCENARIO:
         shutil.rmtree(run_dir)
         raise ScenarioError([loaded.document.problem((), outcome.message)])
-    verdicts, exit_code = _judged(loaded, run_dir, outcome.exit_code, outcome.reached_ns)
+    records = monitor.load(run_dir)
+    verdicts = judge(loaded.scenario.expect, records, outcome.reached_ns)
+    failed = outcome.exit_code == GOOD and any(verdict.passed is False for verdict in verdicts)
+    exit_code = EXPECTATION_FAILED if failed else outcome.exit_code
     meta.write(run_dir, {**known, **meta.after(outcome, exit_code, verdicts)})
-    report = _report(run_dir)
+    report = monitor.report(run_dir)
     if outcome.exit_code != GOOD:
         print(f"gridtandem: {outcome.message}", file=sys.stderr)
         for line in outcome.log_tail:
             print(f"    {line}", file=sys.stderr)
     if not quiet:
-        _summary(run_dir, verdicts)
+        _summary(records, verdicts)
     reached = [verdict.passed for verdict in verdicts if verdict.passed is not None]
     judged = f"{sum(reached)} of {len(reached)} expectations hold" if reached else "no expectation was reached"
     took = f"{outcome.reached_ns / 1e9:g} s in {outcome.wall_s:.1f} s"
@@ -80,31 +93,20 @@ def run(loaded: LoadedScenario, runner: Literal["helics", "local"], out: Path, q
     return exit_code
 
 
-def _judged(loaded: LoadedScenario, run_dir: Path, exit_code: int, reached_ns: int) -> tuple[list[Verdict], int]:
-    from monitor.results import load
-
-    verdicts = judge(loaded.scenario.expect, load(run_dir), reached_ns)
-    if exit_code == GOOD and any(verdict.passed is False for verdict in verdicts):
-        return verdicts, EXPECTATION_FAILED
-    return verdicts, exit_code
+def _reachable(loaded: LoadedScenario) -> LoadedScenario:
+    """Without the expectations that lie after a stop time from the command line: what is written must run again as it is."""
+    scenario = loaded.scenario
+    kept = tuple(e for e in scenario.expect if max((e.at_s or 0.0, *(e.within_s or ()))) <= scenario.stop_s)
+    return replace(loaded, scenario=scenario.model_copy(update={"expect": kept}))
 
 
-def _report(run_dir: Path) -> Path:
-    from monitor.report import write
-
-    return write(run_dir)
-
-
-def _summary(run_dir: Path, verdicts: list[Verdict]) -> None:
-    from monitor.results import load
-
+def _summary(records: Records, verdicts: list[Verdict]) -> None:
     for verdict in verdicts:
         print(f"  {verdict.line}", file=sys.stderr)
-    results = load(run_dir)
-    events = results.event_rows()
+    events = records.event_rows()
     ours = sum(row["source"].startswith("scenario.") for row in events)
     print(f"  {len(events)} events, {ours} of them the scenario's", file=sys.stderr)
-    timing = results.timing()
+    timing = records.timing()
     if len(timing):
         spent = timing.groupby("federate")["compute_ns"].agg(["sum", "count"]).sort_values("sum", ascending=False)
         for name, row in spent.iterrows():

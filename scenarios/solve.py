@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from federates.runtime.federate import FederateFailure, Federation, FederationError
+from federates.runtime.federate import US_NS, FederateFailure, Federation, FederationError
 from federates.runtime.local import run_local
 from federates.runtime.port import Document, Event, Port, Sample
 from scenarios.build import build
@@ -33,7 +33,7 @@ def check_by_solving(loaded: LoadedScenario) -> Federation:
     """Everything that a run does up to and with t = 0. Raises ScenarioError that names what does not fit or does not converge."""
     federation = build(loaded, take_inventory(loaded, solve_known=True))
     try:
-        run_local(replace(federation, stop_ns=1), _Nowhere())
+        run_local(replace(federation, stop_ns=US_NS), _Nowhere())
     except FederationError as error:
         raise ScenarioError([loaded.document.problem((), str(error))]) from error
     except FederateFailure as error:

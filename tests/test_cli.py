@@ -78,16 +78,14 @@ def test_wrong_usage_is_2(arguments: list[str]) -> None:
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize(
-    "arguments", [["check", "bad.yaml"], ["show", "bad.yaml"], ["run", "bad.yaml"], ["run", "bad.yaml", "--runner", "local"]]
-)
+@pytest.mark.parametrize("arguments", [["check", "bad.yaml"], ["show", "bad.yaml"], ["run", "bad.yaml"]])
 def test_a_bad_scenario_is_2_with_all_its_lines_and_leaves_nothing(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(BAD, encoding="utf-8")
     done = call(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "bad.yaml:3: stop_s: -1 is not allowed; write a number above 0",
-        "bad.yaml:6: federates[1].feeder: there is no feeder 'ieee31'; write one of ieee13, ieee34, ieee123, ieee9500, smartds, "
+        "bad.yaml:6: federates[1].feeder: there is no feeder 'ieee31'; did you mean 'ieee34', "
         "or the path of an OpenDSS master file",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
@@ -214,10 +212,9 @@ def test_ctrl_c_is_130_and_keeps_the_records(tmp_path: Path) -> None:
     assert (run_dir / "report.html").is_file()
 
 
-@pytest.mark.parametrize("kind", ["file", "no_permission"])
-def test_out_that_cannot_be_written(kind: str, tmp_path: Path) -> None:
+def test_out_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file", encoding="utf-8")
-    out = tmp_path / "out" if kind == "file" else Path("/proc/nowhere")
-    done = call("run", "tiny", "--out", str(out), cwd=tmp_path)
+    done = call("run", "tiny", "--out", "out", cwd=tmp_path)
     assert done.returncode == 2
+    assert done.stderr.startswith("--out:1: ")
     assert "choose another directory" in done.stderr

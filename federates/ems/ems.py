@@ -44,7 +44,7 @@ class Ems:
     frequency: FrequencySettings = field(default_factory=FrequencySettings)
     scan_ns: int = 60 * S_NS
     period_ns: int = S_NS
-    generators: int = 3
+    generators: int = 10
     fast_ns: int = 2 * S_NS
     settled_ns: int = 120 * S_NS
 
@@ -90,6 +90,7 @@ class EmsFederate:
             Port("outcome", kind="document", doc="a prediction and what then happened, a document a loss, bus and horizon"),
             Port("ack", kind="event", doc="{bus, seq, accepted, reason} for every TBLM"),
         )
+        self._horizons_s: dict[CurveSet, float] = {"fast": params.fast_ns / S_NS, "settled": params.settled_ns / S_NS}
         self._last: Telemetry | None = None
         self._scanned: dict[CurveSet, Mapping[str, Any]] = {}
         self._watched: list[_Watched] = []
@@ -125,19 +126,17 @@ class EmsFederate:
         view = self._view
         view.set(now)
         generators = view.largest_generators(now, self.params.generators)
-        constant = view.outages(now, {})
-        constant |= {name: view.generator_loss(now, name, {}, "fast", "with_constant") for name in generators}
-        tables: dict[str, Any] = {}
+        lines = view.outages(now, {})
+        constant = {which: dict(lines) for which in _HORIZONS}
+        tables = {which: view.outages(now, view.curves(now, tblms, which, now.f_hz)) for which in _HORIZONS}
+        for name in generators:
+            for which, row in view.generator_loss(now, name, {}, "with_constant", self._horizons_s).items():
+                constant[which][name] = row
+            for which, row in view.generator_loss(now, name, tblms, "with_tblm", self._horizons_s).items():
+                tables[which][name] = row
         for which in _HORIZONS:
-            curves = view.curves(now, tblms, which, now.f_hz)
-            with_tblm = view.outages(now, curves)
-            with_tblm |= {name: view.generator_loss(now, name, tblms, which, "with_tblm") for name in generators}
-            tables[which] = with_tblm
-            self._scanned[which] = {
-                "scan_ns": now.t_ns,
-                "base": view.measured(now),
-                "rows": {name: {"with_tblm": with_tblm[name], "with_constant": constant[name]} for name in constant},
-            }
+            rows = {name: {"with_tblm": tables[which][name], "with_constant": constant[which][name]} for name in constant[which]}
+            self._scanned[which] = {"scan_ns": now.t_ns, "base": view.measured(now), "rows": rows}
         fast = view.curves(now, tblms, "fast", now.f_hz)
         return {
             "scan_ns": now.t_ns,
@@ -148,11 +147,11 @@ class EmsFederate:
                 {
                     "name": name,
                     "kind": "generator" if name in generators else "line",
-                    "with_constant": constant[name],
+                    "with_constant": constant["fast"][name],
                     "with_tblm": tables["fast"][name],
                     "with_tblm_settled": tables["settled"][name],
                 }
-                for name in constant
+                for name in constant["fast"]
             ],
         }
 
@@ -165,10 +164,9 @@ class EmsFederate:
             self._watched.append(_Watched(name, kind, now.t_ns, before, predictions, dict(tblms), list(_HORIZONS)))
 
     def _compare(self, watched: _Watched, now: Telemetry) -> list[dict[str, Any]]:
-        due = {"fast": self.params.fast_ns, "settled": self.params.settled_ns}
         rows = []
         for which in list(watched.open):
-            if now.t_ns < watched.t_ns + due[which]:
+            if now.t_ns < watched.t_ns + round(self._horizons_s[which] * S_NS):
                 continue
             watched.open.remove(which)
             truth = self._view.measured(now)

@@ -17,7 +17,7 @@ from federates.tblm.model import CurveSet, Tblm, evaluate
 
 FloatArray = NDArray[np.float64]
 Method = Literal["with_constant", "with_tblm"]
-_RIDE_S, _RIDE_STEP_S = 30.0, 0.25
+_RIDE_S, _RIDE_STEP_S, _REST_STEP_S = 15.0, 0.5, 5.0  # fine while frequency swings
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class View:
         self._settings = settings
         fleet = settings.model(self.engine)
         self._fleet = fleet
+        self._condenser = {name for name in self.engine.generator_names if self.engine.scheduled_w(name) == 0.0}
         shares = {m.name: m.rating_va for m in fleet.machines if m.governor is not None}
         self.engine.set_slack_shares(shares or None)
 
@@ -52,6 +53,8 @@ class View:
         for name, status in zip(engine.branch_names, telemetry.line_status.tolist(), strict=True):
             (engine.close_line if status > 0.5 else engine.open_line)(name)
         for name, p_w in zip(engine.generator_names, telemetry.gen_p_w.tolist(), strict=True):
+            if p_w == 0.0 and name in self._condenser:
+                continue  # power does not tell whether it is in service, and it holds a voltage
             if p_w == 0.0 and engine.is_running(name):
                 engine.trip_generator(name)
             elif p_w != 0.0:
@@ -90,45 +93,62 @@ class View:
         return rows
 
     def generator_loss(
-        self, telemetry: Telemetry, name: str, tblms: Mapping[str, Tblm], which: CurveSet, method: Method
-    ) -> dict[str, Any]:
-        """The TBLM buses at the lowest frequency within 30 s of losing a generator.
+        self, telemetry: Telemetry, name: str, tblms: Mapping[str, Tblm], method: Method, horizons_s: Mapping[CurveSet, float]
+    ) -> dict[CurveSet, dict[str, Any]]:
+        """The TBLM buses at each horizon after losing a generator, and the lowest frequency until then.
 
-        Frequency by the EMS's own response model, in which the TBLM buses follow frequency by their curves (`with_tblm`) or not
-        at all (`with_constant`); then a power flow with the governors' power at that moment.
+        Frequency by the EMS's own response model, in which the TBLM buses follow frequency by their fast curves (`with_tblm`) or
+        not at all (`with_constant`); then a power flow with the governors' power at that moment.
         """
-        engine, f0 = self.engine, self._settings.nominal_hz
-        lost_w = float(telemetry.gen_p_w[engine.generator_names.index(name)])
-        at_buses = {
-            bus: (float(telemetry.load_p_w[i]), float(telemetry.v_pu[i])) for bus, i in zip(self.buses, self._at, strict=True)
-        }
-        fixed_w = sum(p for p, _ in at_buses.values())
+        rows: dict[CurveSet, dict[str, Any]] = {}
+        ride, fixed_w, native_w = self._loss(telemetry, name)
+        f_hz = nadir_hz = telemetry.f_hz
+        t_s = 0.0
+        for which, horizon_s in sorted(horizons_s.items(), key=lambda item: item[1]):
+            while t_s < horizon_s:
+                drawn_w = fixed_w
+                if method == "with_tblm":
+                    drawn_w += sum(self._follows(telemetry, tblm, bus, f_hz) for bus, tblm in tblms.items())
+                step_s = min(_RIDE_STEP_S if t_s < _RIDE_S else _REST_STEP_S, horizon_s - t_s)
+                f_hz, t_s = ride.step(round(step_s * 1e9), drawn_w, native_w).f_hz, t_s + step_s
+                nadir_hz = min(nadir_hz, f_hz)
+            curves = self.curves(telemetry, tblms, which, f_hz) if method == "with_tblm" else {}
+            row = self._without(name, ride.response_by_machine(), telemetry, curves)
+            rows[which] = {**row, "f_hz": f_hz, "nadir_hz": nadir_hz}
+        return rows
+
+    def _loss(self, telemetry: Telemetry, name: str) -> tuple[FrequencyResponse, float, float]:
+        """A response model that has just lost a generator, what the TBLM buses draw, and what all others draw, W."""
+        fixed_w = float(telemetry.load_p_w[self._at].sum())
         native_w = float(telemetry.load_p_w.sum()) - fixed_w
         ride = FrequencyResponse(self._fleet, fixed_w, native_w)
-        ride.trip(name if any(m.name == name for m in self._fleet.machines) else None, lost_w)
-        nadir_hz, response = telemetry.f_hz, ride.response_by_machine()
-        f_hz = telemetry.f_hz
-        for _ in range(round(_RIDE_S / _RIDE_STEP_S)):
-            drawn_w = fixed_w
-            if method == "with_tblm":
-                drawn_w = sum(
-                    p + _change(tblms[bus], which, v, f_hz, v, telemetry.f_hz)[0] if bus in tblms else p
-                    for bus, (p, v) in at_buses.items()
-                )
-            f_hz = ride.step(round(_RIDE_STEP_S * 1e9), drawn_w, native_w).f_hz
-            if f_hz < nadir_hz:
-                nadir_hz, response = f_hz, ride.response_by_machine()
-        curves = self.curves(telemetry, tblms, which, nadir_hz) if method == "with_tblm" else {}
+        turning = [machine.name for machine in self._fleet.machines]
+        for machine in turning:
+            if not self.engine.is_running(machine):  # its inertia and its governor are gone
+                ride.trip(machine, 0.0)
+        lost_w = float(telemetry.gen_p_w[self.engine.generator_names.index(name)])
+        ride.trip(name if name in turning else None, lost_w)
+        return ride, fixed_w, native_w
+
+    def _follows(self, telemetry: Telemetry, tblm: Tblm, bus: str, f_hz: float) -> float:
+        """What frequency alone changes at a TBLM bus, W."""
+        v_pu = float(telemetry.v_pu[self.engine.bus_names.index(bus)])
+        return _change(tblm, "fast", v_pu, f_hz, v_pu, telemetry.f_hz)[0]
+
+    def _without(
+        self, name: str, response: Mapping[str, float], telemetry: Telemetry, curves: Mapping[str, LoadCurve]
+    ) -> dict[str, Any]:
+        """The TBLM buses without a generator, with the governors' power given."""
+        engine = self.engine
         engine.trip_generator(name)
         engine.set_response({g: p for g, p in response.items() if engine.is_running(g)})
         try:
-            row = self._values(engine.solve_with_curves(curves).v_pu[self._at], telemetry, curves)
+            return self._values(engine.solve_with_curves(curves).v_pu[self._at], telemetry, curves)
         except TransmissionError as error:
-            row = self._failed(error)
+            return self._failed(error)
         finally:
             engine.set_response({})
             engine.restore_generator(name)
-        return {**row, "f_hz": nadir_hz, "f0_hz": f0}
 
     def largest_generators(self, telemetry: Telemetry, count: int) -> list[str]:
         """The machines whose loss moves frequency most."""

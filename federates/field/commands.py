@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ SOE = Port("soe", kind="event", doc="sequence of events: {event, ...}; a refused
 EMERGENCY = Port("emergency", kind="event", doc="{active, step_ns}: the bulk system's emergency begins or ends")
 
 Action = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
-"""Carries out a payload; gives the event to report (None: nothing changed). ValueError or KeyError refuse it."""
+"""Carries out a payload; gives the event to report (None: nothing changed). ValueError, TypeError or KeyError refuse it."""
 
 
 def carry_out(events: Iterable[Event], actions: Mapping[str, Action]) -> list[dict[str, Any]]:
@@ -27,12 +28,20 @@ def carry_out(events: Iterable[Event], actions: Mapping[str, Action]) -> list[di
             done = action(event.payload)
         except KeyError as error:
             rows.append({"event": "refused", "action": name, "reason": f"the command lacks {error}", "source": event.source})
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             rows.append({"event": "refused", "action": name, "reason": str(error), "source": event.source})
         else:
             if done is not None:
                 rows.append({"event": name, **done})
     return rows
+
+
+def number(payload: Mapping[str, Any], key: str) -> float:
+    """A finite number of a payload. KeyError where it lacks it, ValueError or TypeError where it is none."""
+    value = float(payload[key])
+    if not math.isfinite(value):
+        raise ValueError(f"{key} is {value}; give a finite number")
+    return value
 
 
 class EmergencyClock:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from federates.field.commands import COMMAND, EMERGENCY, SOE, Action, EmergencyClock, carry_out
+from federates.field.commands import COMMAND, EMERGENCY, SOE, Action, EmergencyClock, carry_out, number
 from federates.grid.der import DerFleet, DerOutput, DerSettings, DerStatus, DerType
 from federates.grid.load import pv_profile
 from federates.runtime.federate import S_NS, Step
@@ -64,7 +64,8 @@ class DersFederate:
         )
         self._storage = params.settings.NP_TYPE == DerType.STORAGE
         self._p_max_w = params.settings.NP_P_MAX
-        self._v = np.ones((len(names), 3))
+        self._seen = np.ones((len(names), 3))  # as last heard of, by phase
+        self._v = self._seen.copy()
         self._f_hz = params.nominal_hz
         self._clock = EmergencyClock()
         self._t_ns = 0
@@ -84,10 +85,9 @@ class DersFederate:
         rows = carry_out(inputs["command"], self._actions())
         for (i, k), value in zip(self._where, inputs["v_pu"].values.tolist(), strict=True):
             if np.isfinite(value):
-                self._v[i, k] = value
-        for i, unit in enumerate(self.params.units):
-            if len(unit.phases) < 3:  # a DER on one or two phases looks at one voltage
-                self._v[i] = self._v[i, : len(unit.phases)].mean()
+                self._seen[i, k] = value
+        for i, unit in enumerate(self.params.units):  # a DER on one or two phases looks at one voltage
+            self._v[i] = self._seen[i] if len(unit.phases) == 3 else self._seen[i, : len(unit.phases)].mean()
         if np.isfinite(inputs["f_hz"].scalar):
             self._f_hz = inputs["f_hz"].scalar
         if t_ns > self._t_ns:
@@ -137,7 +137,7 @@ class DersFederate:
         unknown = [name for name in wanted if name not in self._names]
         if unknown:
             raise ValueError(f"no DER {', '.join(map(str, unknown))}; there are {', '.join(self._names[:10])}")
-        return np.array([self._names.index(name) for name in wanted])
+        return np.array([self._names.index(name) for name in wanted], np.intp)
 
     def _actions(self) -> dict[str, Action]:
         fleet = self._fleet
@@ -151,12 +151,12 @@ class DersFederate:
             return act
 
         def limit(payload: Mapping[str, Any]) -> dict[str, Any]:
-            which, share = self._which(payload), float(payload["p_pu"])
+            which, share = self._which(payload), number(payload, "p_pu")
             fleet.limit_p(which, share * self._p_max_w[which])
             return {"units": [self._names[i] for i in which], "p_pu": share}
 
         def set_power(payload: Mapping[str, Any]) -> dict[str, Any]:
-            which, share = self._which({"units": "storage", **payload}), float(payload["p_pu"])
+            which, share = self._which({"units": "storage", **payload}), number(payload, "p_pu")
             fleet.set_p(which, share * self._p_max_w[which])
             return {"units": [self._names[i] for i in which], "p_pu": share}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from federates.field.commands import COMMAND, EMERGENCY, SOE, Action, EmergencyClock, carry_out
+from federates.field.commands import COMMAND, EMERGENCY, SOE, Action, EmergencyClock, carry_out, number
 from federates.field.profile import Diversity, LikeFeeders, LoadProfile, LoadWish
 from federates.grid.feeder import Feeder, FeederModel
 from federates.grid.load import frequency_response
@@ -100,6 +100,7 @@ class DistributionFederate:
         self._feeder.settle()
         feeder = self._feeder
         catalogue = {
+            "bus": self.params.bus,
             "node_names": feeder.node_names,
             "node_distance_m": [None if np.isnan(x) else 1e3 * x for x in feeder.node_distance_km],
             "node_base_kv": [None if np.isnan(x) else x for x in feeder.node_base_kv],
@@ -119,7 +120,11 @@ class DistributionFederate:
         self._take(inputs)
         self._drive(t_ns)
         feeder = self._feeder
+        if t_ns == 0 and inputs["command"]:  # the start begins anew from what they leave
+            feeder.restore(self._initial)
         rows = carry_out(inputs["command"], self._actions())
+        if t_ns == 0 and rows:
+            self._initial = feeder.state()
         before = feeder.taps(), feeder.capacitor_states()
         if t_ns > self._t_ns:
             feeder.step_controls((t_ns - self._t_ns) / S_NS)
@@ -200,8 +205,9 @@ class DistributionFederate:
 
         def switch(closed: bool) -> Action:
             def act(payload: Mapping[str, Any]) -> dict[str, Any]:
-                feeder.set_switch(payload["switch"], closed)
-                return {"switch": payload["switch"], "closed": closed}
+                name = str(payload["switch"])
+                feeder.set_switch(name, closed)
+                return {"switch": name, "closed": closed}
 
             return act
 
@@ -209,12 +215,16 @@ class DistributionFederate:
             name, taps = str(payload["regulator"]).lower(), feeder.taps()
             if name not in feeder.reg_names:
                 raise ValueError(f"no regulator '{name}'; there are {', '.join(feeder.reg_names)}")
-            taps[feeder.reg_names.index(name)] = int(payload["tap"])
+            i = feeder.reg_names.index(name)
+            taps[i] = wanted = int(number(payload, "tap"))
             feeder.set_taps(taps)
-            return {"regulator": name, "tap": int(payload["tap"])}
+            if feeder.taps()[i] != wanted:
+                raise ValueError(f"regulator {name} has no tap {wanted}; it went to {feeder.taps()[i]}")
+            return {"regulator": name, "tap": wanted}
 
         def set_capacitor(payload: Mapping[str, Any]) -> dict[str, Any]:
-            feeder.set_capacitor(payload["capacitor"], int(payload["steps"]))
-            return {"capacitor": payload["capacitor"], "steps": int(payload["steps"])}
+            name, steps = str(payload["capacitor"]), int(number(payload, "steps"))
+            feeder.set_capacitor(name, steps)
+            return {"capacitor": name, "steps": steps}
 
         return {"open_switch": switch(False), "close_switch": switch(True), "set_tap": set_tap, "set_capacitor": set_capacitor}

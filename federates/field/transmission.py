@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from federates.field.commands import COMMAND, EMERGENCY, SOE, carry_out
+from federates.field.commands import COMMAND, EMERGENCY, SOE, carry_out, number
 from federates.grid.emergency import EmergencyDetector, EmergencyThresholds
 from federates.grid.fleet import FrequencySettings
 from federates.grid.frequency import FrequencyResponse
@@ -78,6 +78,7 @@ class TransmissionFederate:
         self._shares: dict[str, float] = {}
         self._t_ns = 0
         self._flow: PowerFlow | None = None
+        self._losses_w, self._native_w = 0.0, 0.0
         self._f_hz, self._rocof = params.frequency.nominal_hz, 0.0
         self._detector = EmergencyDetector(params.thresholds, params.frequency.nominal_hz)
 
@@ -109,9 +110,10 @@ class TransmissionFederate:
         if self._frequency is None:
             self._balance(inputs)
         rows = carry_out(inputs["command"], self._actions())
-        flow = self._flow = self._power_flow(inputs)
+        flow = self._power_flow(inputs)
+        self._keep(inputs, flow)
         assert self._frequency is not None
-        state = self._frequency.step(0, *self._loads_w(inputs, flow))
+        state = self._frequency.step(0, *self._loads_w(inputs))
         self._f_hz, self._rocof = state.f_hz, state.rocof_hz_per_s
         was = self._detector.active
         v_least = float(flow.v_pu[self._at].min(initial=1.0))
@@ -152,11 +154,18 @@ class TransmissionFederate:
         near_v_pu = self._flow.v_pu if self._flow else None
         return engine.solve_with_curves({}, _TOLERANCE_PU, near_v_pu=near_v_pu)
 
-    def _loads_w(self, inputs: Inputs, flow: PowerFlow) -> tuple[float, float]:
-        """What the feeders draw with the network's losses, and the native load as it would be at nominal frequency, W."""
-        fed_w = sum(p for p, _ in self._fed(inputs).values())
+    def _keep(self, inputs: Inputs, flow: PowerFlow) -> None:
+        """Remember a solution: what is not the feeders' holds until the next one."""
         damped = 1.0 + self.params.frequency.native_damping_pu * (self._f_hz / self.params.frequency.nominal_hz - 1.0)
-        return fed_w + flow.losses_w, (float(flow.bus_p_w.sum()) - fed_w) / damped
+        self._flow, self._losses_w = flow, flow.losses_w
+        self._native_w = (float(flow.bus_p_w.sum()) - self._fed_w(inputs)) / damped
+
+    def _fed_w(self, inputs: Inputs) -> float:
+        return sum(p for p, _ in self._fed(inputs).values())
+
+    def _loads_w(self, inputs: Inputs) -> tuple[float, float]:
+        """What the feeders draw by now with the network's losses, and the native load as it would be at nominal frequency, W."""
+        return self._fed_w(inputs) + self._losses_w, self._native_w
 
     def _balance(self, inputs: Inputs) -> None:
         """Take the first commit as the balanced state: native shares, schedules and who carries the rest stay from here on."""
@@ -169,16 +178,19 @@ class TransmissionFederate:
             if engine.is_running(name):
                 engine.set_generator(name, p_w)
         model = self.params.frequency.model(engine)
-        self._frequency = FrequencyResponse(model, *self._loads_w(inputs, flow))
+        self._keep(inputs, flow)
+        self._frequency = FrequencyResponse(model, *self._loads_w(inputs))
         shares = {m.name: m.rating_va for m in model.machines if m.governor is not None}
         engine.set_slack_shares(shares or None)
 
     def _advance(self, t_ns: int, inputs: Inputs) -> None:
-        """Frequency at t from what was drawn since the last call; asking again at the same t changes nothing."""
+        """Frequency at t from what was drawn since the last call; asking again at the same t changes nothing.
+
+        The feeders' power that is seen at t was published after the last call, and has been drawn from then on.
+        """
         if self._frequency is None or t_ns == self._t_ns:
             return
-        assert self._flow is not None
-        state = self._frequency.step(t_ns - self._t_ns, *self._loads_w(inputs, self._flow))
+        state = self._frequency.step(t_ns - self._t_ns, *self._loads_w(inputs))
         self._t_ns, self._f_hz, self._rocof = t_ns, state.f_hz, state.rocof_hz_per_s
 
     def _outputs(self, flow: PowerFlow) -> Outputs:
@@ -204,26 +216,27 @@ class TransmissionFederate:
 
         def lines(name: str) -> Any:
             def act(payload: Mapping[str, Any]) -> dict[str, Any]:
-                getattr(engine, name)(payload["line"])
-                return {"line": payload["line"]}
+                line = str(payload["line"])
+                getattr(engine, name)(line)
+                return {"line": line}
 
             return _refusing(act)
 
         def trip(payload: Mapping[str, Any]) -> dict[str, Any] | None:
-            name = payload["generator"]
+            name = str(payload["generator"])
             if not engine.is_running(name):
                 return None
-            response_w = self._frequency.response_by_machine().get(name, 0.0) if self._frequency else 0.0
-            lost_w = engine.trip_generator(name)
-            if self._frequency is not None:
+            if self._frequency is not None:  # first, since it refuses to lose the last inertia
                 machine = name if any(m.name == name for m in self._frequency.model.machines) else None
-                self._frequency.trip(machine, lost_w - response_w)
-            return {"generator": name, "p_w": lost_w}
+                self._frequency.trip(machine, engine.scheduled_w(name))
+            return {"generator": name, "p_w": engine.trip_generator(name)}
 
         def schedule(payload: Mapping[str, Any]) -> dict[str, Any]:
-            name, p_w = payload["generator"], float(payload["p_w"])
+            name, p_w = str(payload["generator"]), number(payload, "p_w")
             change_w = p_w - engine.scheduled_w(name)
-            engine.set_generator(name, p_w, payload.get("v_pu"))
+            if not engine.is_running(name):
+                raise ValueError(f"generator {name} is out of service")
+            engine.set_generator(name, p_w, number(payload, "v_pu") if payload.get("v_pu") is not None else None)
             if self._frequency is not None:
                 self._frequency.schedule(self._frequency.state().scheduled_p_w + change_w)
             return {"generator": name, "p_w": p_w}

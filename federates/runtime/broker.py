@@ -4,9 +4,11 @@ Each federate of ours is one HELICS federate, with a publication for each vector
 port (`federate/port`), so that other HELICS tools see and can join them. A process hosts its federates on one core: a thread for
 each waits for its grants, and a lock lets one compute at a time, so that a process has one hand and its heartbeat one answer.
 
-Values do not wake a federate (IGNORE_INTERRUPTS); an event's message, sent to arrive at its delivery time, does. A grant that the
-seat did not ask for is asked again; one past what it asked for is an error. Core type `tcp_ss`: the broker's is the only listening
-socket, on the loopback. HELICS's own timers are off: the supervisor watches, with better knowledge.
+Values do not wake a federate (IGNORE_INTERRUPTS); an event's message does. It is sent to arrive a nanosecond before its delivery
+time, which the seat then asks for: HELICS shows a federate that a message wakes at t what others published at t already, and keeps
+a message for t back from a federate that asked for t. At a time asked for, what is older is there and nothing else. A grant that
+the seat did not ask for is asked again; one past what it asked for is an error. Core type `tcp_ss`: the broker's is the only
+listening socket, on the loopback. HELICS's own timers are off: the supervisor watches, with better knowledge.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from federates.runtime.wire import Reader, decode_event, encode, encode_event
 
 CORE = "tcp_ss"
 _NS = 1e-9
+_AHEAD_NS = 1
 _LONGEST_NS = 2**50  # beyond it a time that went through a double of seconds comes back another
 _lib, _ffi = h.capi.lib, h.capi.ffi
 
@@ -123,13 +126,16 @@ class _Place:
                         arrival_ns = event.t_ns + delay_ns
                         message = encode_event(event, arrival_ns)
                         # not h.helicsEndpointSendBytesAt, which calls another function of the library (pyhelics 3.6.1)
-                        _lib.helicsEndpointSendBytesAt(endpoint.handle, message, len(message), arrival_ns * _NS, self.error)
+                        wire_s = (arrival_ns - _AHEAD_NS) * _NS
+                        _lib.helicsEndpointSendBytesAt(endpoint.handle, message, len(message), wire_s, self.error)
                 continue
             # Of documents published since it last looked a reader gets the last only: each one carries the layout.
             first = port not in self.announced or isinstance(value, Document)
             self.announced.add(port)
             message = encode(self.seat.outputs[port], self.hashes[port], value, first=first)
             _lib.helicsPublicationPublishBytes(self.publications[port], message, len(message), self.error)
+        if self.error.error_code:
+            raise LostBroker(f"HELICS refused what {self.seat.name} published: {_ffi.string(self.error.message).decode()}")
 
 
 def run_helics(

@@ -31,8 +31,10 @@ from federates.runtime.process import Child
 
 POLL_S = 0.05
 STOP_GRACE_S = 2.0
+WRITE_GRACE_S = 1.5
 EXIT_GRACE_S = 3.0
 _STACKS_S = 0.2
+_WRITING = (State.CLOSING, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,9 @@ class _Session:
         for child in self.children.values():
             if child.name != BROKER:
                 self.heartbeats.ask_to_stop(child.row)
-        self._await([child for name, child in self.children.items() if name != BROKER], STOP_GRACE_S)
+        workers = [child for name, child in self.children.items() if name != BROKER]
+        self._await(workers, STOP_GRACE_S)
+        self._await([child for child in workers if self.heartbeats.read(child.row).state in _WRITING], WRITE_GRACE_S)
 
     def await_exits(self) -> None:
         """Let processes that have finished leave by themselves."""

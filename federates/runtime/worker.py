@@ -121,6 +121,7 @@ class Pulse(threading.Thread):
             time.sleep(BEAT_S)
 
     def _end(self) -> None:
+        self.heart.enter(State.CLOSING)
         if self.recorder:
             _flush(self.recorder)
         os._exit(0)
@@ -166,6 +167,7 @@ def main(directory: Path, process: str, row: int, parent: int) -> int:
         else:
             _work(job, directory, process, heart, pulse)
     except StopAsked:
+        heart.enter(State.CLOSING)
         if pulse.recorder:
             _flush(pulse.recorder)
         os._exit(0)

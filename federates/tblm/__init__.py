@@ -1,9 +1,12 @@
 """The Transmission Bus Load Model: from delivered telemetry to a document that an EMS can calculate with.
 
-    model      the document, its rules and `evaluate`: all that a consumer imports      document   strict JSON and JSON Schema of dataclasses
+    model      the document, its rules and `evaluate`: all that a consumer imports
+    document   strict JSON, and JSON Schema, of dataclasses
     snapshot   what is known of a feeder at an instant, and the loads that explain it
     study      a feeder of the builder's own: the bus at any (V, f), at once (`fast`) and at rest (`settled`)
-    curves     tables of P and Q over V x f that are as fine as they have to be, and ZIP, exponents, kpf, kqf as views of them
+    rest       where regulators come to rest
+    curves     tables of P and Q over V x f, as fine as they have to be
+    views      ZIP, exponents, kpf and kqf, derived from the tables
     assembly   all of it put together for one bus
     builder    the federate: when to publish, and what to say when something is missing
 

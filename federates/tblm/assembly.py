@@ -1,8 +1,8 @@
 """From a snapshot and the loads that explain it to the document of the bus.
 
-The bus is the solved feeder times a factor, plus an offset. The factor is measured bus P over measured head P, which takes in how
-the like feeders differ from the solved one at the moment; where the head carries too little to tell, it is their number. The offset
-makes the operating point the measured one; it is taken as constant power.
+The bus is the solved feeder times a factor, plus an offset. The factor is measured bus P over measured head P, which takes in
+how the like feeders differ from the solved one at the moment; where the head carries too little to tell, it is their number.
+The offset makes the operating point the measured one; it is taken as constant power.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from federates.grid.der import DerSettings
 from federates.grid.feeder import FeederModel
-from federates.tblm.curves import CurveOptions, Solve, build_curve, exponent_fit, frequency_coefficients, zip_fit
+from federates.tblm.curves import CurveOptions, Solve, build_curve
 from federates.tblm.model import (
     SCHEMA,
     Axes,
@@ -39,6 +39,7 @@ from federates.tblm.model import (
 )
 from federates.tblm.snapshot import SCADA_PORTS, Allocation, FeederSnapshot
 from federates.tblm.study import FAST_S, Base, Study
+from federates.tblm.views import exponent_fit, frequency_coefficients, zip_fit
 
 NAMESPACE = uuid.UUID("5f1d4c9e-2f0b-5a57-9d35-6a1a5c0b7e11")
 """Of the buses' mRIDs: uuid5 of the bus name in it."""
@@ -68,7 +69,8 @@ class Assembler:
         *,
         bad: bool = False,
     ) -> Tblm:
-        """The document. reasons: what had to be assumed. bad: mark it so, whatever was measured. StudyError: nothing converges."""
+        """The document. reasons: what had to be assumed. bad: mark it so, whatever was measured. StudyError: nothing
+        converges."""
         base, s_va, f0 = found.base, self.s_va, self.model.base_hz
         study.begin(base)
         like, bus_p, bus_q = self._like_feeders(snapshot, found)
@@ -142,8 +144,8 @@ class Assembler:
     def _quality(
         self, snapshot: FeederSnapshot, found: Allocation, like: LikeFeeders, trigger: Trigger, assumed: Sequence[str], bad: bool
     ) -> QualityOfData:
-        """The flag and why. Bad: the bus itself is not measured. Questionable: something is old, lost or does not fit. Estimated:
-        loads are."""
+        """The flag and why. Bad: the bus itself is not measured. Questionable: something is old, lost or does not fit.
+        Estimated: loads are."""
         sources = {source.name: source for source in snapshot.sources()}
         scada = [source for name, source in sources.items() if name in SCADA_PORTS]
         unseen = [f"{name} not measured" for name in ("head_p_w", "bus_v_pu") if sources[name].flag == "bad"]

@@ -1,16 +1,13 @@
 """The federate that makes the TBLM of one bus, from delivered telemetry and a study of its own.
 
 When it publishes: every period; after a change of a switch, a capacitor or a DER's service (a tap move is not one: the fast set
-holds within a tap of the snapshot, and the settled one says where taps go); after a request; when the measured bus power
-has left the
-published curve; and when telemetry first arrives. A change first republishes the last curves as questionable, at once, and
-rebuilds when nothing more has happened for `debounce_ns`, or `longest_wait_ns` after the first change at the latest. Never
-more than
-one document a second; the last change is never lost.
+holds within a tap of the snapshot, and the settled one says where taps go); after a request; when the measured bus power has
+left the published curve; and when telemetry first arrives. A change first republishes the last curves as questionable, at once,
+and rebuilds when nothing more has happened for `debounce_ns`, or `longest_wait_ns` after the first change at the latest. Never
+more than one document a second; the last change is never lost.
 
-A study that fails never silences the bus: the last curves go out again as questionable, with the reason; before there are
-any, those of
-the file's own loads, as bad.
+A study that fails never silences the bus: the last curves go out again as questionable, with the reason; before there are any,
+those of the file's own loads, as bad.
 """
 
 from __future__ import annotations
@@ -37,11 +34,9 @@ class TblmParams:
     """Parameters of `TblmBuilder`.
 
     bus: name of the transmission bus, the id of the document port. model, der: feeder and the settings of its DER sites, in
-    their
-    order (None without sites). like_feeders: how many like feeders the bus carries. s_base_va: base of tolerances and
-    errors; None: like_feeders times
-    the file's load. horizon_ns: how long a document may be used. deviation_pct: measured bus P off the fast curve by this much
-    of S_base, `deviation_scans` polls running, makes a rebuild.
+    their order (None without sites). like_feeders: how many like feeders the bus carries. s_base_va: base of tolerances and
+    errors; None: like_feeders times the file's load. horizon_ns: how long a document may be used. deviation_pct: measured bus P
+    off the fast curve by this much of S_base, `deviation_scans` polls running, makes a rebuild.
     """
 
     name: str

@@ -1,16 +1,15 @@
-"""P and Q over V x f as a table: refined until it is good enough, cut where the flow has no solution, and the views derived
-from it.
+"""P and Q over V x f as a table: refined until it is good enough, and cut where the flow has no solution.
 
 How a table is made from full solves, which may be dear:
 
-1. Along V at nominal frequency: cells are halved until the middle is within tolerance of the straight line, or the cell is
-as narrow as `least_dv_pu`. Every solved point becomes a
-   grid point. Where the state of the DER differs between neighbours the jump is located and its place given twice on the axis.
+1. Along V at nominal frequency, cells are halved, the worst first, until their middle is within tolerance of the straight
+   line. Every solved point becomes a grid point. Where the state of the DER differs between neighbours the jump is located; in
+   the fast set its place is given twice on the axis.
 2. Along f at the snapshot's voltage, likewise; the trip settings of the DER are known and need no search.
-3. Elsewhere only the *change* from nominal frequency is tabulated, on as few voltages as it needs: what frequency changes
-is smooth in V, being little more than a scaling of the loads.
+3. Elsewhere only the *change* from nominal frequency is tabulated, on as few voltages as it needs: it is smooth in V.
 
-A point that does not converge ends the axis there.
+A point that does not converge ends the axis there. `range_ok` ends before the first jump along V on either side: its place
+moves a little with frequency, which a table on fixed axes cannot follow. Beyond it the table goes on, for nominal frequency.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from federates.tblm.model import Axes, Breakpoint, Curve, CurveSet, ExponentFit, Range, ZipFit, evaluate
+from federates.tblm.model import Axes, Breakpoint, Curve, CurveSet, Range
 from federates.tblm.study import Point, StudyError
 
 Floats = NDArray[np.float64]
@@ -41,14 +40,14 @@ OUTSIDE_FACTOR = 5.0
 _LEAST_DF_HZ = 0.1
 _MOST_F = 40
 _BESIDE_V0_PU = 0.015
+_COARSE_V_PU = 0.02  # no cell outside the core is halved below this
 _APART_V_PU = 0.0125  # what frequency changes is checked in cells of V no narrower than this
-_SMALLEST_FIT = 0.05  # of S_base: below it a ratio to P0 or Q0 means nothing
 
 
 @dataclass(frozen=True)
 class CurveOptions:
-    """What a table covers and how fine it is. Tolerances in % of S_base; they hold within `core_v_pu` and are
-    `OUTSIDE_FACTOR` times wider outside. settled_f_hz: what may last for minutes."""
+    """What a table covers and how fine it is. Tolerances in % of S_base; they hold within `core_v_pu` and are `OUTSIDE_FACTOR`
+    times wider outside. settled_f_hz: what may last for minutes."""
 
     v_pu: tuple[float, float] = (0.85, 1.15)
     f_hz: tuple[float, float] = (57.0, 61.8)
@@ -102,9 +101,8 @@ def build_curve(
 ) -> Curve:
     """The table of `solve` (head power at (v, f)) around v0, at nominal frequency f0 Hz; tolerances are % of s_va.
 
-    f_breaks: frequencies at which P, Q may jump or bend (Hz). load_band_pu: where loads leave their voltage model; a
-    crossing is recorded as a breakpoint.
-    StudyError when not even (v0, f0) has a solution.
+    f_breaks: frequencies at which P, Q may jump or bend (Hz). load_band_pu: where loads leave their voltage model; a crossing
+    is recorded as a breakpoint. StudyError when not even (v0, f0) has a solution.
     """
     f_low, f_high = options.f_hz if which == "fast" else options.settled_f_hz
     if not f_low < f0 < f_high:
@@ -247,13 +245,11 @@ class _Axis:
             low, high = self.points[a], self.points[b]
             jumps, inside = low.mark != high.mark, b > self.core[0] and a < self.core[1]
             allowed = self.allowed if inside else OUTSIDE_FACTOR * self.allowed
-            if b - a <= self.break_width * 1.01:
-                if self.break_width > _BREAK_V_PU and jumps:
-                    self._unsound.append((a, b))
-                elif jumps or _largest(_pq(high) - _pq(low)) > allowed:
-                    self.pairs.append((a, b))
+            if jumps and b - a <= self.break_width * 1.01:
+                (self.pairs if self.break_width <= _BREAK_V_PU else self._unsound).append((a, b))
                 continue
-            if (b - a < 2.0 * self.least and not (jumps and inside)) or len(self.points) >= self.most:
+            narrow = 2.0 * self.least if inside else _COARSE_V_PU
+            if (b - a < narrow and not (jumps and inside)) or len(self.points) >= self.most:
                 if jumps or expected > OUTSIDE_FACTOR * self.allowed:
                     self._unsound.append((a, b))
                 elif inside:
@@ -293,21 +289,22 @@ class _Axis:
         return sorted({x for pair in self.pairs for x in pair} | set(self._guards))
 
     def sound(self, origin: float) -> tuple[float, float]:
-        """The range around `origin` that is clear of jumps, wherever frequency moves them, and of cells left with a large error."""
+        """The range around `origin` that is clear of jumps, wherever frequency moves them, and of cells left with a large
+        error."""
         solved = self.solved
         low = max((b + _MOVES_V_PU for _, b in self._jumps() if b < origin), default=solved[0])
         high = min((a - _MOVES_V_PU for a, _ in self._jumps() if a >= origin), default=solved[-1])
         return min(max(low, solved[0]), origin), max(min(high, solved[-1]), origin)
 
     def breakpoints(self, axis: Literal["V_pu", "f_Hz"]) -> list[Breakpoint]:
-        """Every place between two points at which the state changes or P, Q jump."""
-        out, solved, paired = [], self.solved, set(self.pairs)
-        for a, b in pairwise(solved):
+        """Every place between two points at which the state, and with it P and Q, changes at once."""
+        out = []
+        for a, b in pairwise(self.solved):
             low, high = self.points[a], self.points[b]
-            if low.mark == high.mark and (a, b) not in paired:
+            if low.mark == high.mark:
                 continue
             jump = (_pq(high) - _pq(low)).round(1)
-            cause = "DER trips or ceases, or a capacitor switches" if low.mark != high.mark else "jump"
+            cause = "DER trips or ceases, or a capacitor switches"
             out.append(Breakpoint(axis, 0.5 * (a + b), 0.5 * (b - a), cause, float(jump[0]), float(jump[1])))
         return out
 
@@ -315,8 +312,8 @@ class _Axis:
 def _change(
     sample: _Sampler, v: Sequence[float], f: float, f0: float, anchors: set[int], allowed: float
 ) -> tuple[Floats, set[int], float] | None:
-    """What P and Q change by from f0 to f on the voltages v, [2, nv], the voltages it took, and the largest error seen. Without a
-    bound on what is allowed nothing is checked. None where a point has no solution."""
+    """What P and Q change by from f0 to f on the voltages v, [2, nv], the voltages it took, and the largest error seen. Without
+    a bound on what is allowed nothing is checked. None where a point has no solution."""
     change: dict[int, Floats] = {}
     needed, worst = set(anchors), 0.0
 
@@ -401,48 +398,3 @@ def _band_crossings(points: Sequence[Point], v: Sequence[float], band_pu: tuple[
                 at = a + (b - a) * (limit - x) / (y - x)
                 out.append(Breakpoint("V_pu", at, 0.5 * (b - a), f"loads leave their voltage model at {limit:g} pu", 0.0, 0.0))
     return out
-
-
-# ---- views
-
-
-def zip_fit(curve: Curve, v0: float, f0: float, s_va: float) -> ZipFit:
-    """Constant impedance, current and power shares of P and Q at f0, least squares over the curve's range."""
-    v, p, q = _line(curve, f0)
-    u = v / v0
-    basis = np.stack([u**2, u, np.ones_like(u)], axis=1)
-    fits = [np.linalg.lstsq(basis, y, rcond=None)[0] for y in (p, q)]
-    errors = [100.0 * _largest(basis @ fit - y) / s_va for fit, y in zip(fits, (p, q), strict=True)]
-    zip_p, zip_q = (tuple(float(c) for c in fit) for fit in fits)
-    return ZipFit(curve.set, v0, zip_p, zip_q, errors[0], errors[1])  # type: ignore[arg-type]
-
-
-def exponent_fit(curve: Curve, v0: float, f0: float, s_va: float) -> ExponentFit:
-    """Exponents of P and Q at f0, fitted to the logarithms; None where the power at v0 is too small, or changes its sign."""
-    v, p, q = _line(curve, f0)
-    out: list[float | None] = []
-    for y, y0 in ((p, evaluate(curve, v0, f0).p_w), (q, evaluate(curve, v0, f0).q_var)):
-        if abs(y0) < _SMALLEST_FIT * s_va or (y * y0 <= 0.0).any():
-            out += [None, None]
-            continue
-        x = np.log(v / v0)
-        exponent = float((x @ np.log(y / y0)) / (x @ x))
-        out += [exponent, 100.0 * _largest(y0 * (v / v0) ** exponent - y) / s_va]
-    return ExponentFit(curve.set, out[0], out[2], out[1], out[3])
-
-
-def frequency_coefficients(curve: Curve, v0: float, f0: float, s_va: float) -> tuple[float | None, float | None]:
-    """(kpf, kqf) from the slope between half a hertz below and above f0; None where P0 or Q0 is too small."""
-    half_hz = 0.5
-    low, at, high = (evaluate(curve, v0, f0 + d) for d in (-half_hz, 0.0, half_hz))
-    out = []
-    for below, y0, above in zip(low[:2], at[:2], high[:2], strict=True):
-        slope = float(above - below) / (2.0 * half_hz)
-        out.append(slope * f0 / float(y0) if abs(y0) >= _SMALLEST_FIT * s_va else None)
-    return out[0], out[1]
-
-
-def _line(curve: Curve, f0: float) -> tuple[Floats, Floats, Floats]:
-    v = np.linspace(*curve.range_ok.V_pu, 61)
-    at = evaluate(curve, v, f0)
-    return v, at.p_w, at.q_var

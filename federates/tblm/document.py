@@ -1,9 +1,8 @@
 """Frozen dataclasses as strict JSON, and their JSON Schema.
 
-A document is decoded by the types of its dataclass and by nothing else: a field that is missing, unknown or of another type
-is an error that names it. The same types give
-the schema, so the two cannot drift apart. Understood: nested dataclasses, `float`, `int`, `str`, `bool`, `Literal`, `X |
-None` and `tuple[X, ...]` or `tuple[X, Y]`.
+A document is decoded by the types of its dataclass and by nothing else: a field that is missing, unknown or of another type is
+an error that names it. The same types give the schema, so the two cannot drift apart. Understood: nested dataclasses, `float`,
+`int`, `str`, `bool`, `Literal`, `X | None` and `tuple[X, ...]` or `tuple[X, Y]`.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ def _decode(kind: Any, value: Any, path: str) -> Any:
         return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         if abs(value) > sys.float_info.max:
-            raise TblmError(f"{path}: {str(value):.20}... is beyond what a number can hold")
+            raise TblmError(f"{path}: {value!s:.20}... is beyond what a number can hold")
         return float(value)
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value

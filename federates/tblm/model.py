@@ -1,14 +1,12 @@
 """The Transmission Bus Load Model (TBLM): what a distribution control centre tells the EMS about one transmission bus.
 
-This is all that a consumer needs (numpy only): the document, `from_json` and `to_json`, `evaluate` for P and Q at a voltage
-and frequency, `validate` for the rules by which a
-document may be used. How one is made is in `builder`. Signs: load positive at the bus; DER generation positive in the DER
-fields. SI units, in the field names.
+This is all that a consumer needs (numpy only): the document, `from_json` and `to_json`, `evaluate` for P and Q at a voltage and
+frequency, `validate` for the rules by which a document may be used. How one is made is in `builder`. Signs: load positive at
+the bus; DER generation positive in the DER fields. SI units, in the field names.
 
-Two sets of curves, because P(V) means two things: `fast` is what the bus does within about two seconds (taps and capacitors
-as they stand, inverters after their fast responses),
-`settled` what remains when every control has come to rest. Regulators make them differ by a factor of seven in dP/dV on
-common feeders.
+Two sets of curves, because P(V) means two things: `fast` is what the bus does within about two seconds (taps and capacitors as
+they stand, inverters after their fast responses), `settled` what remains when every control has come to rest. Regulators make
+them differ by a factor of seven in dP/dV on common feeders.
 """
 
 from __future__ import annotations
@@ -158,8 +156,8 @@ class Curve:
 
 @dataclass(frozen=True)
 class ZipFit:
-    """P(V) = (z u^2 + i u + c) with u = V / V0_pu, at f0, fitted to a curve over its range. In W and var, because Q may
-    pass through 0."""
+    """P(V) = (z u^2 + i u + c) with u = V / V0_pu, at f0, fitted to a curve over its range. In W and var, because Q may pass
+    through 0."""
 
     set: CurveSet
     V0_pu: float
@@ -193,8 +191,8 @@ class Load:
 
 @dataclass(frozen=True)
 class NativeVsDer:
-    """What the bus power is made of: P_bus = gross - DER + loss + unmodelled, and likewise Q with the network's vars for
-    the loss."""
+    """What the bus power is made of: P_bus = gross - DER + loss + unmodelled, and likewise Q with the network's vars for the
+    loss."""
 
     P_gross_W: Annotated[float, "what customers' loads take"]
     Q_gross_var: float
@@ -269,8 +267,8 @@ def to_json(tblm: Tblm) -> dict[str, Any]:
 
 
 def from_json(text: str) -> Tblm:
-    """The document of JSON text, strictly: TblmError names the field that is missing, unknown or of a wrong type, and text
-    over 64 KiB."""
+    """The document of JSON text, strictly: TblmError names the field that is missing, unknown or of a wrong type, and text over
+    64 KiB."""
     if len(text.encode()) > LARGEST_BYTES:
         raise TblmError(f"$: {len(text.encode())} bytes; a TBLM has at most {LARGEST_BYTES}")
     return document.decode(Tblm, text)
@@ -310,9 +308,8 @@ def evaluate(curve: Curve, v_pu: ArrayLike, f_hz: ArrayLike) -> Evaluated:
 def evaluate_slopes(curve: Curve, v_pu: ArrayLike, f_hz: ArrayLike) -> Slopes:
     """P, Q and their derivatives at voltages and frequencies that broadcast together.
 
-    Outside the axes the value at the edge goes on as a constant impedance in V and is held in f, and `inside` is False, as
-    it is outside `range_ok`.
-    Exactly at a discontinuity the upper side counts.
+    Outside the axes the value at the edge goes on as a constant impedance in V and is held in f, and `inside` is False, as it
+    is outside `range_ok`. Exactly at a discontinuity the upper side counts.
     """
     v_axis, f_axis, table = curve.arrays
     v, f = np.broadcast_arrays(np.asarray(v_pu, np.float64), np.asarray(f_hz, np.float64))
@@ -336,11 +333,11 @@ def evaluate_slopes(curve: Curve, v_pu: ArrayLike, f_hz: ArrayLike) -> Slopes:
 
 
 def validate(tblm: Tblm, now_ns: int, last_seq: int, known_hashes: Collection[str]) -> list[str]:
-    """Why a consumer must not use the document; empty when it may. `last_seq`: of the last one accepted for this bus, 0
-    before the first.
+    """Why a consumer must not use the document; empty when it may. `last_seq`: of the last one accepted for this bus, 0 before
+    the first.
 
-    A consumer that rejects keeps its last good document with a wider uncertainty until that expires, and takes constant P,
-    Q after it.
+    A consumer that rejects keeps its last good document with a wider uncertainty until that expires, and takes constant P, Q
+    after it.
     """
     reasons = []
     if tblm.quality.flag == "bad":

@@ -1,9 +1,8 @@
 """What is known of a feeder at an instant, from delivered telemetry alone, and the loads that explain it.
 
 `FeederSnapshot` holds the values as they were delivered, each with its own measurement time and quality. `operating_base` turns
-it into a state that a study can start from: a device whose position is unknown is taken where it was last known, and the
-reason is
-kept. `allocate` then finds loads that agree with both kinds of reading: the meters say how the load is shared, the head
+it into a state that a study can start from: a device whose position is unknown is taken where it was last known, and the reason
+is kept. `allocate` then finds loads that agree with both kinds of reading: the meters say how the load is shared, the head
 measurement says how much there is.
 """
 
@@ -179,11 +178,9 @@ def allocate(snapshot: FeederSnapshot, study: Study, base: Base) -> Allocation:
     """Loads, at nominal voltage and frequency, with which the model's head flow is the one measured.
 
     Each load starts at its meter's reading, or at its share of the file's load where there is none. What is left between head
-    measurement and model is spread over the loads in proportion to their power and to how little is known of each, a few
-    rounds over,
-    because losses and voltages answer. Without head measurement the readings stand as they are. StudyError where the flow
-    does not
-    converge.
+    measurement and model is spread over the loads in proportion to their power and to how little is known of each, a few rounds
+    over, because losses and voltages answer. Without head measurement the readings stand as they are. StudyError where the flow
+    does not converge.
     """
     feeder = study.feeder
     read_p, read_q, unsure = _readings(snapshot)
@@ -239,7 +236,8 @@ def allocate(snapshot: FeederSnapshot, study: Study, base: Base) -> Allocation:
 
 
 def as_filed(study: Study) -> Allocation:
-    """The feeder of the network file: its loads, nominal voltage and frequency, no DER. StudyError where that does not converge."""
+    """The feeder of the network file: its loads, nominal voltage and frequency, no DER. StudyError where that does not
+    converge."""
     feeder = study.feeder
     nothing = np.zeros(len(feeder.der_names))
     filed = (feeder.load_p0_w, feeder.load_q0_var)

@@ -4,13 +4,13 @@
     settled(v, f)  every control at rest: regulators, capacitor controls and DER
 
 Both start from the snapshot at every point, never from the neighbouring one, so that they are functions of (v, f). DER deliver
-their snapshot power at first, and what trips on that way stays out, as it would for minutes; on the way to rest they act before the
-first regulator does.
+their snapshot power at first, and what trips on that way stays out, as it would for minutes; on the way to rest they act before
+the first regulator does.
 
-Whole taps would not give a function worth a table: where a regulator stops depends on every step it took, and on IEEE 34 the bus
-power jumps by 1 % between neighbouring voltages. So regulators rest as they would on the average over the chances of single taps: one that is still
-inside its band has not moved; one that left it has come back to half a tap within the edge it crossed (`Rest`). A real one
-is within half a tap of that. Capacitor controls are switched in whole steps, by the engine.
+Whole taps would not give a function worth a table: where a regulator stops depends on every step it took, and on IEEE 34 the
+bus power jumps by 1 % between neighbouring voltages. So regulators rest as they would on the average over the chances of single
+taps: one that is still inside its band has not moved; one that left it has come back to half a tap within the edge it crossed
+(`Rest`). A real one is within half a tap of that. Capacitor controls are switched in whole steps, by the engine.
 
 Frequency enters through the loads' kpf and kqf and the DER only. The network stays at nominal frequency: OpenDSS loads have no
 frequency response, and its own frequency setting, changed alone, yields 0 W with "converged".
@@ -25,26 +25,20 @@ from numpy.typing import NDArray
 
 from federates.grid.der import DerFleet, DerSettings, DerStatus, DerType
 from federates.grid.feeder import Feeder, FeederError, FeederModel, FeederState
-from federates.grid.feeder.regulators import Regulators
 from federates.grid.load import frequency_response
+from federates.tblm.rest import RATIO_STILL, Rest, StudyError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+__all__ = ["FAST_S", "Base", "Point", "Study", "StudyError"]
+
 FAST_S = 2.0
-RATIO_STILL = 5e-5
-"""Per unit of ratio: a regulator whose next move is smaller is at rest."""
 _ITERATIONS = 40
 _DER_TOLERANCE = 2e-5  # of the DERs' rating, all of them together
 _MARGIN_PU = 0.03
+_HZ_AS_PU = 0.03  # how far a hertz is, against voltage, when the nearest point is looked for
 _NEARLY_AT_REST = 0.005  # less than a tap
-_SWEEPS = 12  # of the linear problem of the regulators among themselves
-_PROBE = 1e-3
-_LEAST_GAIN_V = 1.0
-
-
-class StudyError(Exception):
-    """An operating point that has no solution: where, and what the engine said."""
 
 
 class Base(NamedTuple):
@@ -72,8 +66,8 @@ class Point(NamedTuple):
 
 
 class Study:
-    """A feeder with its DER. `settings` may be None for a model without DER sites. Errors: FeederError as `Feeder`,
-    ValueError where settings and sites differ in number."""
+    """A feeder with its DER. `settings` may be None for a model without DER sites. Errors: FeederError as `Feeder`, ValueError
+    where settings and sites differ in number."""
 
     def __init__(self, model: FeederModel, settings: DerSettings | None = None) -> None:
         self.feeder = Feeder(model)
@@ -87,7 +81,8 @@ class Study:
         self._three = settings.NP_PHASE == 3.0 if settings is not None else np.zeros(0, bool)
         self._fleet: DerFleet | None = None
         self._offset_p_w = self._offset_q_var = np.zeros(n)
-        self._der = self._der0 = self._guess = (np.zeros(n), np.zeros(n))
+        self._der = self._der0 = (np.zeros(n), np.zeros(n))
+        self._known: list[_Known] = []
         self._before: tuple[Floats, Floats] | None = None
         self._v_range = (1.0, 1.0)
         self._rest = Rest(self.feeder)
@@ -114,6 +109,7 @@ class Study:
         """Take a snapshot's state as what every point starts from. StudyError where its own flow does not converge."""
         self.operate_as_measured(base)
         self._rest.begin()
+        self._known = []
         if self.settings is None:
             return
         self._fleet = fleet = DerFleet(self.settings)
@@ -127,7 +123,6 @@ class Study:
         self._offset_p_w = np.where(base.der_in_service & np.isfinite(base.der_p_w), base.der_p_w - out.p_w, 0.0)
         self._offset_q_var = np.where(base.der_in_service & np.isfinite(base.der_q_var), base.der_q_var - out.q_var, 0.0)
         self._der0 = (out.p_w + self._offset_p_w, out.q_var + self._offset_q_var)
-        self._guess = self._der0
 
     # ---- the two kinds of point
 
@@ -164,21 +159,28 @@ class Study:
             self._solve()
             state, _ = self._answer(f_hz, self.first_control_s, state)
             state = _DerState(state.in_service, np.zeros_like(state.ceased))  # what only ceased comes back as regulators act
-        elif self._fleet is not None:
-            self._der = self._guess
-            self.feeder.set_der(*self._guess)
+        elif self._known:
+            # The point is the same wherever the search for it starts; from its nearest known neighbour it is short.
+            near = min(self._known, key=lambda k: abs(k.v_pu - v_pu) + _HZ_AS_PU * abs(k.f_hz - f_hz))
+            rest.start_at(near.ratios)
+            self._der = near.der
+            self.feeder.set_der(*near.der)
         rest.switch_capacitors()
+        moved = np.inf
         for _ in range(_ITERATIONS):
             self._solve()
             shift = rest.step()
-            moved, before = 0.0, state
             if shift > _NEARLY_AT_REST:
-                continue  # DER are not to trip on voltages that only the way to the solution has
-            if self._fleet is not None:
-                state, moved = self._answer(f_hz, np.inf, state)
+                continue
+            before = state
+            if self._fleet is None:
+                moved = 0.0
+            else:  # DER are not to trip for good on voltages that only the way to the solution has
+                new, moved = self._answer(f_hz, np.inf, state)
+                state = new if moved <= 100.0 * self._der_tolerance else state
             if shift <= RATIO_STILL and moved <= self._der_tolerance and state.same(before):
-                if self._fleet is not None and state.all_flow():
-                    self._guess = self._der
+                if state.all_flow():
+                    self._known.append(_Known(v_pu, f_hz, rest.ratios, self._der))
                 return self._point(state)
         raise StudyError(f"settled at V = {v_pu:.4f} pu, f = {f_hz:.3f} Hz: regulators and DER do not come to rest")
 
@@ -216,7 +218,8 @@ class Study:
         return _DER_TOLERANCE * float(self.settings.NP_VA_MAX.sum()) if self.settings is not None else 0.0
 
     def _may_trip(self, v_pu: float, f_hz: float) -> bool:
-        """Whether a DER may leave service with taps standing still; judged with a margin by the snapshot's terminal voltages."""
+        """Whether a DER may leave service with taps standing still; judged with a margin by the snapshot's terminal
+        voltages."""
         assert self.settings is not None
         s, (low, high) = self.settings, self._v_range
         quiet_v = low * v_pu > s.UV1_TRIP_V.max() + _MARGIN_PU and high * v_pu < s.OV1_TRIP_V.min() - _MARGIN_PU
@@ -226,8 +229,8 @@ class Study:
     def _answer(self, f_hz: float, horizon_s: float, state: _DerState) -> tuple[_DerState, float]:
         """Let the DER answer the voltages of the last solve; gives their new state and the largest change of a DER's power.
 
-        Who has tripped or ceased stays so: else a DER that ceases at 1.1 pu would come back as soon as its own absence has lowered the
-        voltage, and never rest."""
+        Who has tripped or ceased stays so: else a DER that ceases at 1.1 pu would come back as soon as its own absence has
+        lowered the voltage, and never rest."""
         base, fleet = self._begun(), self._fleet
         assert fleet is not None
         out = fleet.steady(self._terminals(), f_hz, base.der_available_w, horizon_s=horizon_s, in_service=state.in_service)
@@ -247,8 +250,8 @@ class Study:
         return new, moved
 
     def _secant(self, answer: Floats, miss: Floats) -> tuple[Floats, Floats]:
-        """The next DER powers from this answer and the one before it: where the two misses show their common ratio, jump to its end
-        (Anderson's method with one step of memory)."""
+        """The next DER powers from this answer and the one before it: where the two misses show their common ratio, jump to its
+        end (Anderson's method with one step of memory)."""
         before, self._before = self._before, (answer, miss)
         n = answer.size // 2
         if before is not None:
@@ -266,6 +269,15 @@ class Study:
         return Point(float(p.sum()), float(q.sum()), mark, float(v.min()), float(v.max()))
 
 
+class _Known(NamedTuple):
+    """A settled point with all DER in service: where the next search may start."""
+
+    v_pu: float
+    f_hz: float
+    ratios: Floats
+    der: tuple[Floats, Floats]
+
+
 class _DerState(NamedTuple):
     """Which DER are in service, and which of them deliver nothing because of the voltage."""
 
@@ -279,99 +291,9 @@ class _DerState(NamedTuple):
         return bool(self.in_service.all() and not self.ceased.any())
 
 
-class Rest:
-    """Regulators on their way to rest from the snapshot's taps, with tap steps smoothed out; capacitor controls in whole steps.
-
-    A regulator inside its band stays. One outside moves until it is back at the edge it crossed, and beyond it by the half tap
-    that whole taps overshoot on the average; that overshoot grows with the move, so that nothing jumps.
-    """
-
-    def __init__(self, feeder: Feeder) -> None:
-        self._feeder, self._regulators = feeder, Regulators(feeder)
-        self.whole_steps = self._regulators.has_capacitor_controls
-        self._start = self._now = self._regulators.ratios()
-        self._state: FeederState | None = None
-        self._gain: Floats | None = None
-        self._gain_for = b""
-        self.capacitors = b""
-
-    def leave(self) -> None:
-        """Put whole taps back, before the feeder is brought to another state."""
-        if self._now is not self._start:
-            self._regulators.set_ratios(self._start)
-            self._now = self._start
-
-    def begin(self) -> None:
-        """The feeder stands, solved, at the snapshot: this is what every point starts from."""
-        self._state = self._feeder.state()
-        self._start = self._now = self._regulators.ratios()
-        self.capacitors = b""
-        switches = self._state.switches.tobytes()
-        if self._gain is None or switches != self._gain_for:
-            self._gain, self._gain_for = self._measured_gain(), switches
-
-    def go_back(self) -> None:
-        """Taps and capacitors as in the snapshot."""
-        self.leave()
-        if self.capacitors and self._state is not None:
-            self._feeder.restore(self._state)
-            self.capacitors = b""
-
-    def switch_capacitors(self) -> None:
-        """Let the engine's capacitor controls act, where there are any; it moves taps meanwhile, which are then put back."""
-        if not self.whole_steps or self._state is None:
-            return
-        try:
-            self._feeder.settle()
-        except FeederError as error:
-            raise StudyError(f"capacitor controls: {error}") from error
-        self.capacitors = self._feeder.capacitor_states().tobytes()
-        self._feeder.set_taps(self._state.taps)
-        self._now = self._start
-
-    def step(self) -> float:
-        """Move the regulators by what the last solve showed; gives the largest change of a ratio, of which one too small is not made."""
-        r = self._regulators
-        if not self._start.size or self._gain is None:
-            return 0.0
-        seen, now, gain = r.control_v(), self._now, self._gain
-        own = gain.diagonal()
-        half_tap_v = 0.5 * r.step * own
-        x = now
-        for _ in range(_SWEEPS):
-            v = seen + gain @ (x - now)
-            overshoot = half_tap_v * np.minimum(np.abs(x - self._start) / (1.5 * r.step), 1.0)
-            up = x + (r.low_v + np.where(x > self._start, overshoot, 0.0) - v) / own
-            down = x + (r.high_v - np.where(x < self._start, overshoot, 0.0) - v) / own
-            x = np.clip(np.maximum(up, np.minimum(down, self._start)), r.least, r.most)
-        shift = float(np.abs(x - now).max())
-        if shift > RATIO_STILL:
-            r.set_ratios(x)
-            self._now = x
-        return shift
-
-    def _measured_gain(self) -> Floats:
-        """Change of each control's voltage by each ratio, volts per unit of ratio, [n, n]."""
-        r, n = self._regulators, self._start.size
-        gain = np.eye(n)
-        before = r.control_v()
-        for k in range(n):
-            moved = self._start.copy()
-            moved[k] += _PROBE if moved[k] + _PROBE <= r.most[k] else -_PROBE
-            r.set_ratios(moved)
-            self._feeder.solve()
-            gain[:, k] = (r.control_v() - before) / (moved[k] - self._start[k])
-        r.set_ratios(self._start)
-        self._feeder.solve()
-        dead = gain.diagonal() < _LEAST_GAIN_V  # a regulator without supply: it moves nothing, and must not divide by nothing
-        gain[dead] = 0.0
-        gain[dead, dead] = 120.0
-        return gain
-
-
 def _first_control_s(model: FeederModel) -> float:
-    """When the first regulator may move: the substation's delay or that given for the file's own; 15 s, the engine's
-    default, where neither is given."""
+    """When the first regulator may move: the substation's delay or that given for the file's own; 15 s, the engine's default,
+    where neither is given."""
     delays = [model.regulator_delay_s] if model.regulator_delay_s is not None else [15.0]
     if model.substation is not None and model.substation.ltc is not None:
         delays.append(model.substation.ltc.delay_s)

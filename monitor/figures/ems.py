@@ -16,9 +16,9 @@ from monitor.page import Html, Section, heading, paragraph, table, tag
 from monitor.results import Results
 
 VIEWS = {
-    "prediction": "As predicted at the last scan before",
+    "prediction": "As predicted",
     "change": "The change alone",
-    "at_voltage": "Told the true voltage and frequency",
+    "at_voltage": "At the true V and f",
 }
 QUANTITIES = {
     "v_pu": ("voltage", "pu"),
@@ -29,7 +29,7 @@ QUANTITIES = {
 _ALIKE = 0.02
 """Errors that differ by less than this share of the larger one are called alike."""
 _MOST_ROWS = 30
-_NADIR_S = 30.0
+_NADIR_S = 120.0
 """The EMS foretells the lowest frequency within this time of the loss of a generator."""
 
 
@@ -98,15 +98,15 @@ def _judge(row: Mapping[str, Any]) -> Iterable[Judged]:
 
 
 def _judge_frequency(row: Mapping[str, Any], results: Results) -> Iterable[Judged]:
-    if row["kind"] != "generator" or row["horizon"] != "fast":
+    if row["kind"] != "generator" or row["horizon"] != "settled":
         return
     t_s = row["t_ns"] / 1e9
     for vector in frequencies(results)[:1]:
         after = vector.values[(vector.t_s >= t_s) & (vector.t_s <= t_s + _NADIR_S), 0]
         if after.size:
             true = float(after.min())
-            errors = [float((row[f"predicted_with_{way}"] or {}).get("f_hz", np.nan)) - true for way in ("tblm", "constant")]
-            yield Judged("prediction", row["event"], t_s, "", "fast", "f_hz", true, *errors)
+            errors = [float((row[f"predicted_with_{way}"] or {}).get("nadir_hz", np.nan)) - true for way in ("tblm", "constant")]
+            yield Judged("prediction", row["event"], t_s, "", "settled", "f_hz", true, *errors)
 
 
 def _value_of(values: Mapping[str, Any] | None, quantity: str, bus: str) -> float:
@@ -121,21 +121,19 @@ def nearer(with_tblm: float, with_constant: float) -> str:
     return "TBLM" if with_tblm < with_constant else "constant"
 
 
-def finding(found: Sequence[Judged]) -> str:
-    """The result in one sentence: how often either way's prediction was nearer to what came, quantity by quantity."""
-    parts = []
+def findings(found: Sequence[Judged]) -> list[str]:
+    """One sentence a quantity: how often either way's prediction was nearer to what came, and the median errors."""
+    sentences = []
     for quantity, (name, unit) in QUANTITIES.items():
         own = [item for item in found if item.view == "prediction" and item.quantity == quantity]
         if own:
             count = Counter(item.nearer for item in own)
             curves, constant = (float(np.median([item.sizes[k] for item in own])) for k in (0, 1))
-            parts.append(
-                f"for {name} the TBLM was nearer in {count['TBLM']} of {len(own)}, constant P, Q in {count['constant']}, alike in "
-                f"{count['alike']} (median error {_value(curves, unit)} against {_value(constant, unit)})"
+            sentences.append(
+                f"{name.capitalize()}: the TBLM was nearer in {count['TBLM']} of {len(own)}, constant P, Q in {count['constant']}, "
+                f"alike in {count['alike']}; median error {_value(curves, unit)} against {_value(constant, unit)}."
             )
-    if not parts:
-        return "No prediction covered what happened: the N-1 of the last scan before lacked it, or had no solution."
-    return "Predictions made before the event, held against what came: " + "; ".join(parts) + "."
+    return sentences
 
 
 def section(results: Results) -> Section | None:
@@ -155,8 +153,11 @@ def section(results: Results) -> Section | None:
 def _outcome_blocks(found: Sequence[Judged]) -> list[Any]:
     if not found:
         return []
+    sentences = findings(found)
+    head = "Predictions made at the last scan before an event, held against what came:"
+    none = "No prediction covered what happened: the N-1 of the last scan before lacked it, or had no solution."
     blocks: list[Any] = [
-        tag("p", finding(found), css="finding"),
+        tag("div", paragraph(head if sentences else none), tag("ul", *(tag("li", s) for s in sentences)), css="finding"),
         _findings_table(found),
         paragraph(
             f"{VIEWS['change']}: load that drifted between the scan and the event is taken out of either way. "
@@ -196,7 +197,7 @@ def _findings_table(found: Sequence[Judged]) -> Html:
                     counts = [str(count[verdict]) for verdict in ("TBLM", "constant", "alike")]
                     rows.append([words, name, horizon, str(len(own)), *counts, *medians])
     headers = ["How", "Quantity", "Horizon", "Compared", "TBLM nearer", "Constant nearer", "Alike"]
-    return table([*headers, "Median error, TBLM", "Median error, constant"], rows, numeric=range(3, 9))
+    return table([*headers, "Median, TBLM", "Median, constant"], rows, numeric=range(3, 9))
 
 
 def _dumbbells(shown: Sequence[Judged], name: str, unit: str) -> Any:
@@ -221,7 +222,6 @@ def _dumbbells(shown: Sequence[Judged], name: str, unit: str) -> Any:
 
 
 def _outcome_table(found: Sequence[Judged]) -> Html:
-    headers = ["t (s)", "Event", "Bus", "Horizon", "Quantity", "What came", "Error, TBLM", "Error, constant", "Nearer"]
     change = {(i.event, i.t_s, i.bus, i.horizon, i.quantity): i for i in found if i.view == "change"}
     rows = []
     for item in found:
@@ -229,11 +229,23 @@ def _outcome_table(found: Sequence[Judged]) -> Html:
             continue
         name, unit = QUANTITIES[item.quantity]
         alone = change.get((item.event, item.t_s, item.bus, item.horizon, item.quantity))
-        errors = (item.with_tblm, item.with_constant)
-        place = [f"{item.t_s:.2f}", item.event, item.bus, item.horizon, name, _value(item.truth, unit)]
-        changes = [_value(e, unit, sign=True) for e in (alone.with_tblm, alone.with_constant)] if alone else ["-", "-"]
-        rows.append([*place, *(_value(e, unit, sign=True) for e in errors), item.nearer, *changes, alone.nearer if alone else "-"])
-    return table([*headers, "Change, TBLM", "Change, constant", "Nearer"], rows, numeric=(0, 5, 6, 7, 9, 10))
+        errors = [_value(error, unit, sign=True) for error in (item.with_tblm, item.with_constant)]
+        changes = [_value(error, unit, sign=True) for error in (alone.with_tblm, alone.with_constant)] if alone else ["-", "-"]
+        place = [f"{item.event} at {item.t_s:.0f} s", item.bus, item.horizon, name, _value(item.truth, unit)]
+        rows.append([*place, *errors, item.nearer, *changes])
+    headers = [
+        "Event",
+        "Bus",
+        "Horizon",
+        "Quantity",
+        "What came",
+        "Error, TBLM",
+        "constant",
+        "Nearer",
+        "Change alone, TBLM",
+        "constant",
+    ]
+    return table(headers, rows, numeric=(4, 5, 6, 8, 9))
 
 
 def _value(value: float, unit: str, sign: bool = False) -> str:

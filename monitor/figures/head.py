@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from federates.runtime.port import NEVER_NS, Floats
 from federates.tblm.model import CurveSet, Tblm, evaluate
-from monitor.figures.lines import Clock, line, time_plot
+from monitor.figures.lines import Clock, line, steps, time_plot
 from monitor.figures.style import COLOURS, CONSTANT, QUIET, TBLM, TRUTH, draw, engineering, legend, single
 from monitor.figures.system import bus_voltages, frequencies
 from monitor.page import Html, Section, heading, paragraph, table, tag
@@ -171,7 +171,8 @@ def _bus(results: Results, clock: Clock, bus: str, tblms: Sequence[Tblm]) -> lis
     ]
     for values, guess, word, unit in ((truth.p_w, guesses.p_w, "active", "W"), (truth.q_var, guesses.q_var, "reactive", "var")):
         fig = time_plot(clock, f"{word} power, bus {bus} ({prefix}{unit})", height=260)
-        line(fig, clock, truth.t_s, guess["constant"] / divisor, _WORDS["constant"], CONSTANT, "dotdash", 1.2, held=True)
+        constant = steps(truth.t_s, guess["constant"] / divisor, clock.end_s)
+        line(fig, clock, *constant, _WORDS["constant"], CONSTANT, "dotdash", 1.2)
         line(fig, clock, truth.t_s, guess["fast"] / divisor, f"TBLM, {_WORDS['fast']}", COLOURS[4], "dashed", 1.2)
         line(fig, clock, truth.t_s, guess["settled"] / divisor, f"TBLM, {_WORDS['settled']}", TBLM, width=1.6)
         line(fig, clock, truth.t_s, values / divisor, "measured", TRUTH, width=1.1)

@@ -58,39 +58,27 @@ def time_plot(clock: Clock, y_label: str, height: int = 280, window_s: tuple[flo
     for t_s, name in clock.marks:
         if start <= t_s <= end:
             rule(fig, t_s / clock.scale, "height", "#b4bdc6", "dotted")
-            near = t_s - last < (end - start) / 60
-            fig.add_layout(
-                Label(
-                    x=t_s / clock.scale,
-                    y=2,
-                    y_units="screen",
-                    text="" if near else name,
-                    text_font_size="10px",
-                    text_color="#5b6875",
-                    x_offset=2,
-                )
-            )
-            last = last if near else t_s
+            if t_s - last >= (end - start) / 60:  # else its name would cover the one before
+                look: dict[str, Any] = {"text": name, "text_font_size": "10px", "text_color": "#5b6875", "x_offset": 2}
+                fig.add_layout(Label(x=t_s / clock.scale, y=2, y_units="screen", **look))
+                last = t_s
     return fig
 
 
+def steps(t_s: Floats, values: Floats, end_s: float) -> tuple[Floats, Floats]:
+    """What keeps its value until the next one, as points to draw: each value [k, ...] at its own time and at the next (or end)."""
+    until = np.append(t_s[1:], max(end_s, t_s[-1])) if len(t_s) else t_s
+    return np.stack([t_s, until], axis=1).ravel(), np.repeat(values, 2, axis=0)
+
+
 def line(
-    fig: figure,
-    clock: Clock,
-    t_s: Floats,
-    y: Floats,
-    name: str,
-    colour: str,
-    dash: str = "solid",
-    width: float = 1.6,
-    held: bool = False,
+    fig: figure, clock: Clock, t_s: Floats, y: Floats, name: str, colour: str, dash: str = "solid", width: float = 1.6
 ) -> None:
-    """A line over time, thinned so that every peak stays. `held`: in steps, for what keeps its value until the next one."""
-    from bokeh.models.glyphs import Line, Step
+    """A line over time, thinned so that every peak stays."""
+    from bokeh.models.glyphs import Line
 
     keep = thin(y)
-    look: dict[str, Any] = {"x": "x", "y": "y", "line_color": colour, "line_dash": dash, "line_width": width}
-    glyph = Step(mode="after", **look) if held else Line(**look)
+    glyph = Line(x="x", y="y", line_color=colour, line_dash=dash, line_width=width)
     drawn = draw(fig, glyph, {"x": single(t_s[keep] / clock.scale), "y": single(y[keep])}, name)
     tool: Any = next((tool for tool in fig.tools if tool.name == _LINES), None)
     if tool is None:
@@ -110,7 +98,7 @@ def band(fig: figure, clock: Clock, t_s: Floats, values: Floats, name: str, colo
     t_s, low, high, mean = t_s[some], low[some], high[some], mean[some]
     if not t_s.size:
         return
-    keep = np.union1d(thin(low, _POINTS // 2), thin(high, _POINTS // 2))
+    keep = np.union1d(thin(low), thin(high))
     columns = {"x": t_s[keep] / clock.scale, "low": low[keep], "high": high[keep], "mean": mean[keep]}
     area = VArea(x="x", y1="low", y2="high", fill_color=colour, fill_alpha=0.22)
     shaded = draw(fig, area, {key: single(column) for key, column in columns.items()}, f"{name}: min to max")
@@ -118,15 +106,13 @@ def band(fig: figure, clock: Clock, t_s: Floats, values: Floats, name: str, colo
     hover(fig, [drawn], (clock.label, "@x{0.000}"), ("min", "@low{0.0000}"), ("mean", "@mean{0.0000}"), ("max", "@high{0.0000}"))
 
 
-def lines_or_band(
-    fig: figure, clock: Clock, t_s: Floats, values: Floats, names: Sequence[str], what: str, held: bool = False
-) -> None:
+def lines_or_band(fig: figure, clock: Clock, t_s: Floats, values: Floats, names: Sequence[str], what: str) -> None:
     """A line per column, or one band where there are more columns than a reader can follow."""
     if len(names) > MOST_LINES:
         band(fig, clock, t_s, values, f"{len(names)} {what}", COLOURS[0])
         return
     for k, name in enumerate(names):
-        line(fig, clock, t_s, values[:, k], name, COLOURS[k % len(COLOURS)], _DASHES[k // len(COLOURS)], held=held)
+        line(fig, clock, t_s, values[:, k], name, COLOURS[k % len(COLOURS)], _DASHES[k // len(COLOURS)])
 
 
 def thin(y: Floats, points: int = _POINTS) -> NDArray[np.intp]:

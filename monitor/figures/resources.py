@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.figures.lines import Clock, line, lines_or_band, time_plot
+from monitor.figures.lines import Clock, line, lines_or_band, steps, time_plot
 from monitor.figures.style import COLOURS, engineering, legend
 from monitor.page import Section, heading, paragraph
 from monitor.results import Results
@@ -83,7 +83,7 @@ def _status(results: Results, clock: Clock, federate: str) -> list[Any]:
     fig = time_plot(clock, "number of DER", height=200)
     for k, code in enumerate(codes):
         count = (status.values == code).sum(axis=1).astype(np.float64)
-        line(fig, clock, status.t_s, count, words.get(code, f"status {code:g}"), COLOURS[k % len(COLOURS)], held=True)
+        line(fig, clock, *steps(status.t_s, count, clock.end_s), words.get(code, f"status {code:g}"), COLOURS[k % len(COLOURS)])
     legend(fig)
     return [
         heading(f"{federate}: how many DER are in which status"),
@@ -113,8 +113,8 @@ def meter_section(results: Results, clock: Clock) -> Section | None:
         percent = vector.values * (1.0 if vector.layout.port.unit == "%" else 100.0)
         if not np.isfinite(percent).any():
             continue
-        fig = time_plot(clock, "meters heard from (%)", height=240)
-        lines_or_band(fig, clock, vector.t_s, percent, vector.layout.columns, "groups of meters", held=True)
+        fig = time_plot(clock, "meters heard from (%)", height=240, y_range=(0.0, 104.0))
+        lines_or_band(fig, clock, *steps(vector.t_s, percent, clock.end_s), vector.layout.columns, "groups of meters")
         legend(fig)
         last = percent[-1][np.isfinite(percent[-1])]
         blocks += [

@@ -17,15 +17,15 @@ MIN_TX_FRAGMENT = 276
 class OutstationConfig:
     """Settings of one outstation. Times are seconds; a None switches the function off.
 
-    `masters` are the link addresses that are served; empty: any, at most `max_masters` at once, remembered by address. Each master has
-    its own event buffer of `event_limit` events per point type (`event_limits` for single types), its own sequence numbers, select
-    and unsolicited state.
+    `masters` are the link addresses that are served; empty: any, at most `max_masters` at once, remembered by address. Each
+    master has its own event buffer of `event_limit` events per point type (`event_limits` for single types), its own sequence
+    numbers, select and unsolicited state.
 
     `unsolicited_retries` None repeats for ever; after the last of a number of retries the outstation is silent for
     `unsolicited_offline_s` or until the master is heard. `unsolicited_delay_s` collects events before the first is sent.
-    `need_time` asks for the time after a restart, `time_sync_period_s` again after each period. `cold_restart_s` and `warm_restart_s`
-    are how long a restart takes (None: refused as an unsupported function). After `keep_alive_s` without a frame the link status
-    is requested, and the connection given up when no answer comes within `keep_alive_timeout_s`.
+    `need_time` asks for the time after a restart, `time_sync_period_s` again after each period. `cold_restart_s` and
+    `warm_restart_s` are how long a restart takes (None: refused as an unsupported function). After `keep_alive_s` without a
+    frame the link status is requested, and the connection given up when no answer comes within `keep_alive_timeout_s`.
     """
 
     address: int = 10

@@ -30,18 +30,27 @@ class EventMode(Enum):
 class Point:
     """A point's state. `value` is on the wire's scale; `event_class` and `deadband` (wire scale) are what masters may change."""
 
-    __slots__ = ("config", "deadband", "event_class", "event_row", "flags", "last_event", "plain_row", "static_row", "time_ms", "type", "value")
+    __slots__ = (
+        "config",
+        "deadband",
+        "event_class",
+        "event_row",
+        "flags",
+        "last_event",
+        "plain_row",
+        "static_row",
+        "time_ms",
+        "type",
+        "value",
+    )
 
     def __init__(self, config: PointConfig) -> None:
         self.config = config
         self.type = config.type
-        self.plain_row: ObjectType | None = None
         self.static_row: ObjectType | None = None
         self.event_row: ObjectType | None = None
         if config.type is not PointType.OCTET_STRING:
-            group, variation = config.static_group, config.static_variation
-            self.static_row = find(group, variation)
-            self.plain_row = find(group, WITH_FLAGS.get((group, variation), variation))
+            self.static_row = find(config.static_group, config.static_variation)
             self.event_row = find(config.event_group, config.event_variation)
         self.reset()
 
@@ -155,7 +164,7 @@ class Database:
         kind, config = point.type, point.config
         if kind in _ANALOG:
             if isnan(value):
-                raise ValueError(f"{config.label}: NaN is no measurement; update the last value with COMM_LOST or REFERENCE_ERR set")
+                raise ValueError(f"{config.label}: NaN is no measurement; update the last value with COMM_LOST set")
             return config.to_wire(value)
         if kind in _COUNTING:
             if value < 0:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .application import Qualifier
-from .codecs import pack_bits
+from .codecs import TIME_MASK, pack_bits
 from .objects import ObjectType
 
 _MAX_RELATIVE_MS = 0xFFFF
@@ -18,7 +18,7 @@ _TIME_HEADER = 10  # g51, qualifier 07, count 1, six octets of time
 
 
 class FragmentWriter:
-    """Up to `capacity` octets of objects for one fragment. Each `add_*` returns False, and changes nothing, where there is no room."""
+    """Up to `capacity` octets of objects for one fragment. Where there is no room an `add_*` returns False and changes nothing."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -97,7 +97,8 @@ class FragmentWriter:
             return False
         if new_base:
             self._close()
-            self._octets += bytes((51, 1 if synchronized else 2, Qualifier.COUNT_8, 1)) + (time_ms & ((1 << 48) - 1)).to_bytes(6, "little")
+            self._octets += bytes((51, 1 if synchronized else 2, Qualifier.COUNT_8, 1))
+            self._octets += (time_ms & TIME_MASK).to_bytes(6, "little")
             self._common_time = (time_ms, synchronized)
         if not joins:
             self._open(row, qualifier)

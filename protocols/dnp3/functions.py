@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 from .application import IIN, WITH_DATA, Function, ObjectError, ObjectHeader, Qualifier, Request, parse_objects
 from .config import NS_PER_S
-from .objects import EVENT_GROUP, GROUPS, STATIC_GROUP, Kind
+from .objects import STATIC_GROUP
 from .reading import Plan, plan_read
 from .values import PointType
 
 if TYPE_CHECKING:
     from .session import Session
+
+
+NOTHING_WRONG = IIN(0)
 
 
 class Restart(Enum):
@@ -32,7 +35,7 @@ class Answer:
     """The objects to send, the indications of this request, and a restart to begin once the answer is out."""
 
     plan: Plan = field(default_factory=deque)
-    iin: IIN = IIN(0)
+    iin: IIN = NOTHING_WRONG
     restart: Restart | None = None
 
 
@@ -100,7 +103,7 @@ def _plan_write(session: Session, header: ObjectHeader) -> Callable[[], None]:
     if which in ((50, 1), (50, 3)):
         if header.limit != 1:
             raise ObjectError(IIN.PARAMETER_ERROR, "time is written with count 1")
-        at_ns = device.now_ns() if which == (50, 1) else session.recorded_ns
+        at_ns = session.received_ns if which == (50, 1) else session.recorded_ns
         if at_ns is None:
             raise ObjectError(IIN.PARAMETER_ERROR, "g50v3 without a recorded time")
         time_ms = int.from_bytes(header.items[0], "little")

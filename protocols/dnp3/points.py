@@ -28,8 +28,8 @@ class PointConfig:
     `event_class` is 1, 2 or 3, or 0 for a point that makes no events. Variations are numbers within the point's own groups (0
     picks the default; octet strings have none). What goes on the wire is (value - offset) / scale; `deadband` and the `minimum`
     and `maximum` of an analog output are in the units of the value, not of the wire. An analog event is made when the value
-    has moved by more than `deadband` since the last one. `controls` are the control codes a binary output accepts; an output with
-    `commandable` False refuses every command. `in_class0` leaves a point out of class 0 reads.
+    has moved by more than `deadband` since the last one. `controls` are the control codes a binary output accepts (all but
+    NUL unless told); an output with `commandable` False refuses every command. `in_class0` leaves a point out of class 0 reads.
     """
 
     type: PointType
@@ -43,7 +43,7 @@ class PointConfig:
     offset: float = 0.0
     in_class0: bool = True
     commandable: bool = True
-    controls: frozenset[int] = field(default_factory=lambda: frozenset(ControlCode))
+    controls: frozenset[int] = field(default_factory=lambda: frozenset(ControlCode) - {ControlCode.NUL})
     minimum: float = float("-inf")
     maximum: float = float("inf")
 

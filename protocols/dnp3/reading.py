@@ -27,7 +27,7 @@ class Static(NamedTuple):
     """A static value, or a dead band, as it was when the request was read."""
 
     row: ObjectType
-    index: int
+    point: int
     value: Any
     flags: int
     time_ms: int
@@ -142,8 +142,10 @@ def write_fragment(plan: Plan, capacity: int, wide: frozenset[PointType]) -> tup
     while plan:
         item = plan[0]
         if isinstance(item, Event):
+            row = item.asked or item.row
+            wide_index = item.type in wide
             fits = writer.add_event(
-                item.asked or item.row, item.index, item.value, item.flags, item.time_ms, wide=item.type in wide, synchronized=item.synchronized
+                row, item.index, item.value, item.flags, item.time_ms, wide=wide_index, synchronized=item.synchronized
             )
             if fits:
                 sent.append(item)

@@ -37,7 +37,7 @@ class Bank(Protocol):
 
 
 class MemoryBank:
-    """Tables in memory, each a set of blocks. `on_write` is called after each accepted write of a client: (table, address, count)."""
+    """Tables in memory, each a set of blocks. `on_write(table, address, count)` is called after each accepted write of a client."""
 
     def __init__(self, on_write: Callable[[Table, int, int], None] | None = None) -> None:
         self.on_write = on_write
@@ -89,9 +89,7 @@ class MemoryBank:
         count = len(values) // self._size(table)
         offset, _, flags = self._find(table, address, count)
         if not all(flags[offset : offset + count]):
-            raise ModbusException(
-                ExceptionCode.ILLEGAL_DATA_ADDRESS, f"{table.value} {address}..{address + count - 1} is read-only"
-            )
+            raise ModbusException(ExceptionCode.ILLEGAL_DATA_ADDRESS, f"{table.value} {address}+{count} is read-only")
         self.set(table, address, values)
         if self.on_write is not None:
             self.on_write(table, address, count)

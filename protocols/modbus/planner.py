@@ -123,6 +123,13 @@ def halves(points: Sequence[Point], read: PlannedRead) -> tuple[PlannedRead, Pla
     return parts[0], parts[1]
 
 
+def boundary(whole: Range, left: Range, right: Range) -> Range:
+    """What requests may not contain after `whole` was refused and split: the seam, or if the parts overlap, the whole."""
+    if left.end <= right.start:
+        return Range(whole.unit, whole.table, left.end - 1, right.start + 1)
+    return whole
+
+
 @dataclass(frozen=True)
 class PlannedWrite:
     """One write request, the points it writes and the raw values that go into them."""

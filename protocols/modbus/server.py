@@ -1,8 +1,8 @@
 """Servers on asyncio: TCP and TLS, and RTU on a serial line.
 
 The server of pymodbus answers only the first of several requests in a segment and loses one that is split, so this one is our own:
-`frame.py` cuts, `bank.py` answers, and here bytes move. What a hostile client can do is bounded: bytes handled per turn of the loop,
-connections (the one idle for longest gives way), the time a frame may take to arrive, and what waits to be sent.
+`frame.py` cuts, `bank.py` answers, and here bytes move. What a hostile client can do is bounded: bytes handled per turn of the
+loop, connections (the one idle for longest gives way), the time a frame may take to arrive, and what waits to be sent.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class TcpServer:
 
     def touch(self, connection: _Connection) -> None:
         """A request came: the connection is the most recently used."""
-        if self.connections.pop(connection, self) is None:
+        if connection in self.connections:
+            del self.connections[connection]
             self.connections[connection] = None
 
 

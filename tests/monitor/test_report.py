@@ -17,7 +17,7 @@ import pytest
 
 from monitor import report, summary
 from monitor.figures import curves, ems, head
-from monitor.figures.lines import Clock, thin
+from monitor.figures.lines import Clock, steps, thin
 from monitor.page import Html, render, table, text
 from monitor.results import load
 
@@ -220,10 +220,10 @@ def test_both_sides_of_a_jump_are_drawn() -> None:
 def test_the_verdict_on_predictions_is_computed(run_dir: Path) -> None:
     found = ems.judged(load(run_dir))
     assert {item.horizon for item in found if item.view == "prediction"} == {"fast"}  # `settled` lacks one of the predictions
-    sentence = ems.finding(found)
-    assert "for voltage the TBLM was nearer in 1 of 1" in sentence and "(median error 0.00010 pu against 0.00500 pu)" in sentence
-    assert "for active power the TBLM was nearer in 1 of 1" in sentence
-    assert "for reactive power the TBLM was nearer in 0 of 1, constant P, Q in 1" in sentence
+    voltage, _, active, reactive = ems.findings(found)
+    assert voltage.startswith("Voltage: the TBLM was nearer in 1 of 1") and "median error 0.00010 pu against 0.00500 pu" in voltage
+    assert active.startswith("Active power: the TBLM was nearer in 1 of 1, constant P, Q in 0")
+    assert reactive.startswith("Reactive power: the TBLM was nearer in 0 of 1, constant P, Q in 1")
 
 
 def test_the_three_views_on_an_outcome(run_dir: Path) -> None:
@@ -263,6 +263,13 @@ def test_thinning_keeps_ends_and_peaks() -> None:
     assert {0, 12_345, 40_000, 49_999} <= set(kept.tolist())
     assert list(thin(y[:5])) == [0, 1, 2, 3, 4]
     assert len(thin(np.full(5000, np.nan), 400)) <= 400
+
+
+def test_held_values_are_drawn_as_steps_to_the_end() -> None:
+    t_s, values = steps(np.array([0.0, 10.0]), np.array([[1.0, 2.0], [3.0, 4.0]]), 60.0)
+    assert list(t_s) == [0.0, 10.0, 10.0, 60.0]
+    assert values.tolist() == [[1.0, 2.0], [1.0, 2.0], [3.0, 4.0], [3.0, 4.0]]
+    assert steps(np.zeros(0), np.zeros(0), 60.0)[0].size == 0
 
 
 def test_a_thousand_nodes_become_a_band(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Tables against full solves, on functions that are known and on the built-in feeders; the traps of frequency and of voltage bands."""
+"""Tables against full solves, on functions that are known and on the built-in feeders; the traps of frequency and of voltage
+bands."""
 
 from __future__ import annotations
 
@@ -6,14 +7,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from telemetry import ieee123_with_der, inverters
+from telemetry import Truth, ieee123_with_der, inverters
 
 from federates.grid.feeder import Feeder, FeederState
 from federates.grid.feeder_library import builtin_feeder
 from federates.grid.load import frequency_response
-from federates.tblm.curves import CurveOptions, build_curve, dense_table, exponent_fit, frequency_coefficients, zip_fit
+from federates.tblm.curves import CurveOptions, build_curve, dense_table
 from federates.tblm.model import Curve, evaluate
 from federates.tblm.study import Base, Point, Study, StudyError
+from federates.tblm.views import exponent_fit, frequency_coefficients, zip_fit
 
 FEEDERS = ("ieee13", "ieee34", "ieee123")
 SETS = ("fast", "settled")
@@ -25,7 +27,15 @@ def base_of(study: Study, v: float = 1.0, available_w: float = 150e3) -> Base:
     n = len(study.feeder.der_names)
     p = np.full(n, available_w)
     return Base(
-        study.rest, study.feeder.load_p0_w, study.feeder.load_q0_var, v, 60.0, np.ones(n, bool), p, np.full(n, np.nan), np.full(n, np.nan)
+        study.rest,
+        study.feeder.load_p0_w,
+        study.feeder.load_q0_var,
+        v,
+        60.0,
+        np.ones(n, bool),
+        p,
+        np.full(n, np.nan),
+        np.full(n, np.nan),
     )
 
 
@@ -82,7 +92,8 @@ def test_points_do_not_depend_on_their_order(study: Study) -> None:
 
 
 def test_settled_is_near_the_engine_with_whole_taps_and_delays(study: Study) -> None:
-    """A second feeder, its controls run in time until nothing has moved for two minutes: within a tap of it, half a tap on average."""
+    """A second feeder, its controls run in time until nothing has moved for two minutes: within a tap of it, half a tap on
+    average."""
     s_va, misses = s_of(study), []
     with Feeder(study.feeder.model) as real:
         for v in (0.95, 0.97, 0.985, 1.015, 1.03, 1.05):
@@ -99,22 +110,34 @@ def test_settled_is_near_the_engine_with_whole_taps_and_delays(study: Study) -> 
 
 @pytest.mark.parametrize("which", SETS)
 def test_tables_with_der_hold_where_they_say(which: str) -> None:
-    """IEEE 123 with 12 inverters, three of them of 2003 with narrow trips: in the published range, away from recorded jumps."""
-    study = Study(ieee123_with_der(), inverters(12, legacy=3))
-    study.begin(base_of(study))
-    curve = table(study, which, breaks=(59.3, 59.964, 60.036, 60.5))
+    """IEEE 123 with 12 inverters, three of them of 2003 with narrow trips, taps at rest with them."""
+    model, settings = ieee123_with_der(), inverters(12, legacy=3)
+    truth, study = Truth(model, settings, scale=1.0), Study(model, settings)
+    service = np.ones(12, bool)
+    study.begin(
+        Base(
+            truth.feeder.state(),
+            truth.p0_w,
+            truth.q0_var,
+            1.01,
+            60.0,
+            service,
+            truth.der_available_w,
+            truth.der_p_w,
+            truth.der_q_var,
+        )
+    )
+    curve = build_curve(which, getattr(study, which), 1.01, 60.0, s_of(study), CurveOptions(), (59.3, 59.964, 60.036, 60.5))  # type: ignore[arg-type]
     v, f, error = errors_pct(curve, study)
-    near = np.zeros(v.size, bool)
+    told = evaluate(curve, v, f).inside
     for b in curve.breakpoints:
-        near |= np.abs((v if b.axis == "V_pu" else f) - b.value) <= b.width + (0.01 if b.axis == "V_pu" else 1e-3)
-    told = evaluate(curve, v, f).inside & ~near
-    print(which, told.mean(), curve.range_ok, len(curve.axes.V_pu), curve.solves, [(b.axis,round(b.value,4),round(b.jump_P_W)) for b in curve.breakpoints])
-    print(error[told].max(), sorted(zip(error[told].round(2),v[told].round(4),f[told].round(3)))[-8:])
-    assert told.mean() >= 0.7
-    assert error[told].max() <= 0.5
+        told &= (b.axis == "V_pu") | (np.abs(f - b.value) > b.width)
+    assert told.mean() >= 0.55, "below and above it inverters trip one after the other"
+    assert error[told].max() <= 0.5 and np.median(error[told]) <= 0.1
     trips = {b.value: b.jump_P_W for b in curve.breakpoints if b.axis == "f_Hz"}
     assert trips[59.3] == pytest.approx(-3 * 150e3, rel=0.1), "above 59.3 Hz three inverters deliver, below they have tripped"
     assert trips[60.5] == pytest.approx(3 * 150e3, rel=0.1)
+    assert any(b.axis == "V_pu" and "DER" in b.cause for b in curve.breakpoints)
     study.close()
 
 
@@ -122,7 +145,8 @@ def test_tables_with_der_hold_where_they_say(which: str) -> None:
 
 
 def test_frequency_enters_through_loads_and_der_only() -> None:
-    """The engine itself stays at nominal frequency; the bus follows kpf of its loads, and with kpf = kqf = 0 it would not follow at all."""
+    """The engine itself stays at nominal frequency; the bus follows kpf of its loads, and with kpf = kqf = 0 it would not
+    follow at all."""
     study = Study(builtin_feeder("ieee13"))
     study.begin(base_of(study))
     nominal, low = study.fast(1.0, 60.0), study.fast(1.0, 59.0)
@@ -138,7 +162,8 @@ def test_frequency_enters_through_loads_and_der_only() -> None:
 
 
 def test_frequency_answer_of_der_alone() -> None:
-    """Loads without frequency dependence cannot be made here; the droop of inverters is the difference to a fleet without it."""
+    """Loads without frequency dependence cannot be made here; the droop of inverters is the difference to a fleet without
+    it."""
     heads = []
     for droop in (True, False):
         study = Study(ieee123_with_der(), inverters(12, PF_MODE_ENABLE=droop))
@@ -150,7 +175,8 @@ def test_frequency_answer_of_der_alone() -> None:
 
 
 def test_a_voltage_band_of_loads_is_recorded_as_a_breakpoint() -> None:
-    """With OpenDSS's default band of 0.95..1.05 pu loads bend into constant impedances in normal operation: never unrecorded."""
+    """With OpenDSS's default band of 0.95..1.05 pu loads bend into constant impedances in normal operation: never
+    unrecorded."""
     narrow = Study(builtin_feeder("ieee13").with_(vmin_pu=0.95, vmax_pu=1.05))
     narrow.begin(base_of(narrow))
     curve = table(narrow, "fast")
@@ -191,7 +217,7 @@ def test_the_table_ends_where_there_is_no_solution() -> None:
     def nose(v: float, f: float) -> Point:
         if v < 0.9123:
             raise StudyError("no solution")
-        return known(v, f)
+        return Point(1e6 * v**2, 3e5 * v, b"", v, v)
 
     curve = build_curve("fast", nose, 1.0, 60.0, 1e6, CurveOptions())
     assert 0.9123 <= curve.range_ok.V_pu[0] <= 0.9123 + 5e-3

@@ -39,7 +39,9 @@ def tblm(**quality: Any) -> Tblm:
         m.Validity(99 * S_NS, 100 * S_NS, 100 * S_NS, 280 * S_NS, 180.0),
         replace(good, **quality),
         m.OperatingPoint(1.01, -0.1, 60.0, 1.01e6, -5e5, 1.0),
-        m.Load((curve("fast"), curve("settled")), (m.ZipFit("fast", 1.01, (1.0, 2.0, 3.0), (1.0, 2.0, 3.0), 0.1, 0.1),), (), 0.8, None),
+        m.Load(
+            (curve("fast"), curve("settled")), (m.ZipFit("fast", 1.01, (1.0, 2.0, 3.0), (1.0, 2.0, 3.0), 0.1, 0.1),), (), 0.8, None
+        ),
         m.NativeVsDer(1.2e6, 1e5, 2e5, 0.0, 1e4, -6e5, 0.0, 0.0),
         m.DerSummary(1, 1, 4e5, 2e5, 2e5, 0.0),
         m.LikeFeeders(3, 3.1, 10.0, -5.0),

@@ -1,7 +1,7 @@
 """Regulators with their tap steps smoothed out: what they see, and any ratio set by hand.
 
-For studies that need the resting point of regulators as a continuous function of what drives the feeder. With whole taps it is a saw-tooth that
-depends on every step taken before; with steps as fine as one likes it is not.
+For studies that need the resting point of regulators as a continuous function of what drives the feeder. With whole taps it is
+a saw-tooth that depends on every step taken before; with steps as fine as one likes it is not.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class _Unit(NamedTuple):
 class Regulators:
     """The regulators of a feeder in the order of `Feeder.reg_names`.
 
-    low_v, high_v: edges of the band on the control's own base (120 V as a rule); step: change of ratio by one tap; least, most: limits of the ratio.
-    All [n_regs]. Ratios set here stay until `set_ratios` or `Feeder.set_taps` changes them; put the whole-tap ratios back before
-    `Feeder.restore`, which compares tap numbers only.
+    low_v, high_v: edges of the band on the control's own base (120 V as a rule); step: change of ratio by one tap; least, most:
+    limits of the ratio. All [n_regs]. Ratios set here stay until `set_ratios` or `Feeder.set_taps` changes them; put the
+    whole-tap ratios back before `Feeder.restore`, which compares tap numbers only.
     """
 
     def __init__(self, feeder: Feeder) -> None:
