@@ -15,7 +15,7 @@ S_NS = 1_000_000_000
 
 
 class Records(Protocol):
-    """What is read of a run: `monitor.results.Results` is one. (Scenarios do not import the monitor; the command line joins them.)"""
+    """What is read of a run; `monitor.results.Results` is one. Scenarios do not import the monitor: the command line joins them."""
 
     def vector(self, name: str) -> Any: ...
     def event_rows(self) -> list[dict[str, Any]]: ...

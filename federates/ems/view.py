@@ -13,11 +13,11 @@ from federates.grid.contingency import contingencies
 from federates.grid.fleet import FrequencySettings
 from federates.grid.frequency import FrequencyResponse
 from federates.grid.transmission import LoadCurve, PowerFlow, Transmission, TransmissionError, TransmissionModel
-from federates.tblm.model import CurveSet, Tblm, evaluate
+from federates.tblm.model import CurveSet, Tblm, at_frequency
 
 FloatArray = NDArray[np.float64]
 Method = Literal["with_constant", "with_tblm"]
-_RIDE_S, _RIDE_STEP_S, _REST_STEP_S = 15.0, 0.5, 5.0  # fine while frequency swings
+_RIDE_S, _RIDE_STEP_S, _REST_STEP_S = 15.0, 1.0, 15.0  # fine while frequency swings
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ class View:
 
     def _follows(self, telemetry: Telemetry, tblm: Tblm, bus: str, f_hz: float) -> float:
         """What frequency alone changes at a TBLM bus, W."""
-        v_pu = float(telemetry.v_pu[self.engine.bus_names.index(bus)])
-        return _change(tblm, "fast", v_pu, f_hz, v_pu, telemetry.f_hz)[0]
+        v_pu, curve = float(telemetry.v_pu[self.engine.bus_names.index(bus)]), tblm.curve("fast")
+        return at_frequency(curve, f_hz)(v_pu)[0] - at_frequency(curve, telemetry.f_hz)(v_pu)[0]
 
     def _without(
         self, name: str, response: Mapping[str, float], telemetry: Telemetry, curves: Mapping[str, LoadCurve]
@@ -165,8 +165,7 @@ class View:
         for bus, i in zip(self.buses, self._at, strict=True):
             p, q = float(telemetry.load_p_w[i]), float(telemetry.load_q_var[i])
             if bus in tblms:
-                dp, dq = _change(tblms[bus], which, v_pu[bus], f_hz, float(telemetry.v_pu[i]), telemetry.f_hz)
-                p, q = p + dp, q + dq
+                p, q = _moved(tblms[bus], which, telemetry, i, f_hz)(v_pu[bus])
             p_w[bus], q_var[bus] = p, q
         return {"v_pu": dict(v_pu), "p_w": p_w, "q_var": q_var, "converged": True}
 
@@ -210,17 +209,13 @@ class View:
         return {"converged": False, "reason": error.kind}
 
 
-def _change(tblm: Tblm, which: CurveSet, v_pu: float, f_hz: float, v0_pu: float, f0_hz: float) -> tuple[float, float]:
-    """How a TBLM's P and Q change from the present voltage and frequency, W and var; from there on it moves by `which`."""
-    after, before = evaluate(tblm.curve(which), v_pu, f_hz), evaluate(tblm.curve("fast"), v0_pu, f0_hz)
-    return float(after.p_w - before.p_w), float(after.q_var - before.q_var)
-
-
 def _moved(tblm: Tblm, which: CurveSet, telemetry: Telemetry, i: int, f_hz: float) -> LoadCurve:
-    p0_w, q0_var, v0_pu = float(telemetry.load_p_w[i]), float(telemetry.load_q_var[i]), float(telemetry.v_pu[i])
+    before = at_frequency(tblm.curve("fast"), telemetry.f_hz)(float(telemetry.v_pu[i]))
+    p_w, q_var = float(telemetry.load_p_w[i]) - before[0], float(telemetry.load_q_var[i]) - before[1]
+    after = at_frequency(tblm.curve(which), f_hz)
 
     def curve(v_pu: float) -> tuple[float, float]:
-        dp, dq = _change(tblm, which, v_pu, f_hz, v0_pu, telemetry.f_hz)
-        return p0_w + dp, q0_var + dq
+        p, q = after(v_pu)
+        return p_w + p, q_var + q
 
     return curve

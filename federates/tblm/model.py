@@ -12,7 +12,8 @@ them differ by a factor of seven in dP/dV on common feeders.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from bisect import bisect_right
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -25,8 +26,8 @@ from federates.tblm import document
 from federates.tblm.document import TblmError
 
 __all__ = [
-    "Curve", "Evaluated", "Slopes", "Tblm", "TblmError", "evaluate", "evaluate_slopes", "from_json", "json_schema", "to_json",
-    "validate",
+    "Curve", "Evaluated", "Slopes", "Tblm", "TblmError", "at_frequency", "evaluate", "evaluate_slopes", "from_json", "json_schema",
+    "to_json", "validate",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -330,6 +331,26 @@ def evaluate_slopes(curve: Curve, v_pu: ArrayLike, f_hz: ArrayLike) -> Slopes:
     (v_low, v_high), (f_low, f_high) = curve.range_ok.V_pu, curve.range_ok.f_Hz
     inside = (v >= v_low) & (v <= v_high) & (f >= f_low) & (f <= f_high)
     return Slopes(value[0], value[1], inside, slope_v[0], slope_v[1], slope_f[0], slope_f[1])
+
+
+def at_frequency(curve: Curve, f_hz: float) -> Callable[[float], tuple[float, float]]:
+    """`evaluate` at one frequency as a function V (pu) -> (P in W, Q in var), for solvers that ask for one voltage at a time."""
+    v_axis, f_axis, table = curve.arrays
+    f = float(np.clip(f_hz, f_axis[0], f_axis[-1]))
+    j = int(np.clip(np.searchsorted(f_axis, f, side="right") - 1, 0, f_axis.size - 2))
+    y = (f - f_axis[j]) / (f_axis[j + 1] - f_axis[j])
+    p_w, q_var = (table[:, :, j] + y * (table[:, :, j + 1] - table[:, :, j])).tolist()
+    v = v_axis.tolist()
+    last = len(v) - 2
+
+    def at(v_pu: float) -> tuple[float, float]:
+        inside = min(max(v_pu, v[0]), v[-1])
+        i = min(max(bisect_right(v, inside) - 1, 0), last)
+        x = (inside - v[i]) / (v[i + 1] - v[i])
+        beyond = (v_pu / inside) ** 2
+        return (p_w[i] + x * (p_w[i + 1] - p_w[i])) * beyond, (q_var[i] + x * (q_var[i + 1] - q_var[i])) * beyond
+
+    return at
 
 
 def validate(tblm: Tblm, now_ns: int, last_seq: int, known_hashes: Collection[str]) -> list[str]:

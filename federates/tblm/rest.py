@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 RATIO_STILL = 5e-5
 """Per unit of ratio: a regulator whose next move is smaller is at rest."""
-_SWEEPS = 12  # of the linear problem of the regulators among themselves
+_SWEEPS = 8  # of the linear problem of the regulators among themselves
 _PROBE = 1e-3
 _LEAST_GAIN_V = 1.0
 

@@ -159,9 +159,10 @@ class Study:
             self._solve()
             state, _ = self._answer(f_hz, self.first_control_s, state)
             state = _DerState(state.in_service, np.zeros_like(state.ceased))  # what only ceased comes back as regulators act
-        elif self._known:
-            # The point is the same wherever the search for it starts; from its nearest known neighbour it is short.
-            near = min(self._known, key=lambda k: abs(k.v_pu - v_pu) + _HZ_AS_PU * abs(k.f_hz - f_hz))
+        # The point is the same wherever the search for it starts; from its nearest known neighbour of like service it is short.
+        known = [k for k in self._known if np.array_equal(k.in_service, state.in_service)]
+        if known:
+            near = min(known, key=lambda k: abs(k.v_pu - v_pu) + _HZ_AS_PU * abs(k.f_hz - f_hz))
             rest.start_at(near.ratios)
             self._der = near.der
             self.feeder.set_der(*near.der)
@@ -179,8 +180,8 @@ class Study:
                 new, moved = self._answer(f_hz, np.inf, state)
                 state = new if moved <= 100.0 * self._der_tolerance else state
             if shift <= RATIO_STILL and moved <= self._der_tolerance and state.same(before):
-                if state.all_flow():
-                    self._known.append(_Known(v_pu, f_hz, rest.ratios, self._der))
+                if not state.ceased.any():
+                    self._known.append(_Known(v_pu, f_hz, state.in_service, rest.ratios, self._der))
                 return self._point(state)
         raise StudyError(f"settled at V = {v_pu:.4f} pu, f = {f_hz:.3f} Hz: regulators and DER do not come to rest")
 
@@ -270,10 +271,11 @@ class Study:
 
 
 class _Known(NamedTuple):
-    """A settled point with all DER in service: where the next search may start."""
+    """A settled point: where the next search may start."""
 
     v_pu: float
     f_hz: float
+    in_service: Bools
     ratios: Floats
     der: tuple[Floats, Floats]
 
@@ -286,9 +288,6 @@ class _DerState(NamedTuple):
 
     def same(self, other: _DerState) -> bool:
         return np.array_equal(self.in_service, other.in_service) and np.array_equal(self.ceased, other.ceased)
-
-    def all_flow(self) -> bool:
-        return bool(self.in_service.all() and not self.ceased.any())
 
 
 def _first_control_s(model: FeederModel) -> float:

@@ -75,6 +75,7 @@ class _Session(TransactionManager):
     def __init__(self, params: CommParams, serial: bool) -> None:
         framer = (FramerRTU if serial else FramerSocket)(DecodePDU(False))
         super().__init__(params, framer, 0, False, self._keep, None, None)
+        self._serial = serial
         self.sent = b""
         self.received = b""
         self.lost_because = ""
@@ -99,8 +100,12 @@ class _Session(TransactionManager):
             self.response_future.exception()  # read once, or asyncio reports it as forgotten when nobody is waiting
 
     def callback_data(self, data: bytes, addr: tuple[str, int] | None = None) -> int:
+        noise = 0
+        if self._serial:  # a line driver's turnaround often puts a byte or two before an answer
+            starts = (data.find(bytes((self.request_dev_id, function))) for function in (self.sent[1], self.sent[1] | 0x80))
+            noise = min((start for start in starts if start >= 0), default=0)
         try:
-            return int(super().callback_data(data, addr))
+            return noise + int(super().callback_data(data[noise:], addr))
         except ModbusIOException as error:
             if not self.response_future.done():
                 self.response_future.set_exception(BadAnswer(f"undecodable answer {data.hex()}: {error}"))
@@ -259,8 +264,6 @@ def _tcp_pdu(received: bytes, transaction: int, unit: int, length: int) -> bytes
 
 
 def _serial_pdu(received: bytes, unit: int, length: int) -> bytes:
-    for size in (length + 3, 5):  # the answer, or an exception; noise may precede either
-        frame = received[-size:]
-        if len(frame) == size and frame[0] == unit and crc16(frame) == 0:
-            return frame[1:-2]
+    if len(received) in (length + 3, 5) and received[0] == unit and crc16(received) == 0:  # the answer, or an exception
+        return received[1:-2]
     raise BadAnswer(f"answer {received.hex()} is not {length + 3} bytes from unit {unit}")

@@ -181,40 +181,42 @@ class Device:
             if unit.is_silent and now_s < unit.backoff.not_before_s and len(self._units) > 1:
                 self._states[unit.points] = PointState.NO_ANSWER
                 continue
-            self._states[unit.refused] = PointState.REFUSED
-            known, unit.asked_s = (
-                (len(self._refused), len(self._seams)),
-                time.monotonic(),
-            )  # asked is what counts: who dies now goes to the back
-            done = 0
+            unit.asked_s = time.monotonic()  # asked is what counts: a unit that dies goes to the back
             try:
-                for read, decoder in unit.plan:
-                    await self._read(read, decoder)
-                    done += 1
+                await self._read_unit(unit)
             except NoAnswer as error:
                 self._states[self._unread(unit)] = PointState.NO_ANSWER
                 self._problems.append(str(error))
                 unit.backoff.failed(time.monotonic())
             except NoConnection as error:
                 self._states[self._states == PointState.NOT_READ] = PointState.NO_CONNECTION
-                self._connecting.failed(time.monotonic())
                 self._problems.append(str(error))
+                self._connecting.failed(time.monotonic())
                 return
             else:
                 unit.backoff.worked()
-                self._connecting.worked()  # a server that accepts and hangs up has not worked
-            finally:
-                turn = done or 1  # the block that failed goes first in the next cycle; if it was first, last
-                unit.plan = unit.plan[turn:] + unit.plan[:turn]
-                if known != (len(self._refused), len(self._seams)):
-                    self._refused_until_s = time.monotonic() + self._retry_refused_s
-                    self._plan(unit)
+                self._connecting.worked()  # only now: a server that accepts and hangs up has not worked
+
+    async def _read_unit(self, unit: _Unit) -> None:
+        """Read the unit's blocks. Raises NoAnswer, NoConnection, _OutOfTime."""
+        self._states[unit.refused] = PointState.REFUSED
+        known, done = (len(self._refused), len(self._seams)), 0
+        try:
+            for read, decoder in unit.plan:
+                await self._read(read, decoder)
+                done += 1
+        finally:
+            turn = done or 1  # the block that failed goes first in the next cycle; if it was first, last
+            unit.plan = unit.plan[turn:] + unit.plan[:turn]
+            if known != (len(self._refused), len(self._seams)):
+                self._refused_until_s = time.monotonic() + self._retry_refused_s
+                self._plan(unit)
 
     def _unread(self, unit: _Unit) -> list[int]:
         return [i for i in unit.points if self._states[i] == PointState.NOT_READ]
 
     async def _read(self, read: PlannedRead, decoder: BlockDecoder) -> bool:
-        """Read a block; False if the device refused some of it. Raises NoAnswer, NoConnection, _OutOfTime."""
+        """Read a block; False if some of it was not read. Raises NoAnswer, NoConnection, _OutOfTime."""
         granted_s = self._remaining_s()
         self._requests += 1
         try:
@@ -226,7 +228,7 @@ class Device:
         except BadAnswer as error:
             self._states[decoder.indices] = PointState.MALFORMED
             self._problems.append(str(error))
-            return True
+            return False
         except NoAnswer:
             if granted_s < self._fair_s:  # it was given less time than is fair, so it is not called silent
                 self._states[decoder.indices] = PointState.NO_ANSWER
@@ -241,7 +243,7 @@ class Device:
         self._states[list(read.points)] = PointState.REFUSED
         if error.code not in _SPLIT_ON:
             self._problems.append(f"{self.name}: {error}")
-            return True  # busy or failing: no fault of the range
+            return False  # busy or failing: no fault of the range
         if len(read.points) == 1:
             self._know(read.range)
             self._problems.append(f"{self.name}: point {self.points[read.points[0]].name!r}: {error}")

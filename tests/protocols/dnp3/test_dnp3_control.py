@@ -208,7 +208,7 @@ def test_local_control_refuses_and_is_indicated(rig):
 
 
 def test_a_point_selected_by_one_master_is_blocked_for_the_others():
-    rig = Rig(masters=(1, 2))
+    rig = Rig(masters=(1, 2), unsolicited=False)
     other = Master(rig, 2)
     objects = crobs((0, CLOSE))
     rig.master.ask(Function.SELECT, objects)

@@ -190,5 +190,5 @@ def test_scale_factor_registers_and_their_sentinels() -> None:
 
 
 def test_a_scale_factor_that_is_no_point_is_named() -> None:
-    with pytest.raises(PointError, match="'W'.*'W_SF'"):
+    with pytest.raises(PointError, match=r"'W'.*'W_SF'"):
         Scaler([Point("W", Table.HOLDING, 0, ValueType.S16, scale_factor="W_SF")])
