@@ -336,6 +336,7 @@ class Ems(Strict):
     grid: Name
     period_s: Seconds = Field(default=1.0, description="how often it looks at its telemetry")
     scan_s: Seconds = Field(default=60.0, description="between scans: a power flow and an N-1")
+    generators: tuple[str, ...] = Field(default=(), description="whose loss is studied; none: the three largest in service")
 
     @model_validator(mode="after")
     def _whole(self) -> Ems:

@@ -237,6 +237,7 @@ class SpecMaker:
             frequency=FrequencySettings(**grid.frequency.model_dump()),
             scan_ns=ns(entry.scan_s),
             period_ns=ns(entry.period_s),
+            generators=entry.generators,
         )
 
 

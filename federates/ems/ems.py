@@ -23,6 +23,7 @@ from federates.runtime.federate import S_NS, Step
 from federates.runtime.port import Inputs, Outputs, Port
 from federates.tblm.model import CurveSet, Tblm
 
+_LARGEST = 3
 _HORIZONS: tuple[CurveSet, ...] = ("fast", "settled")
 
 
@@ -37,14 +38,14 @@ class Feed:
 
 @dataclass(frozen=True)
 class Ems:
-    """Parameters of the EMS federate."""
+    """Parameters of the EMS federate. `generators`: whose loss is studied at each scan; none: the three largest in service."""
 
     model: TransmissionModel
     feeds: tuple[Feed, ...]
     frequency: FrequencySettings = field(default_factory=FrequencySettings)
     scan_ns: int = 60 * S_NS
     period_ns: int = S_NS
-    generators: int = 10
+    generators: tuple[str, ...] = ()
     fast_ns: int = 2 * S_NS
     settled_ns: int = 120 * S_NS
 
@@ -125,7 +126,7 @@ class EmsFederate:
     def _scan(self, now: Telemetry, tblms: Mapping[str, Tblm], modes: Mapping[str, str]) -> dict[str, Any]:
         view = self._view
         view.set(now)
-        generators = view.largest_generators(now, self.params.generators)
+        generators = [g for g in self.params.generators if view.engine.is_running(g)] or view.largest_generators(now, _LARGEST)
         lines = view.outages(now, {})
         constant = {which: dict(lines) for which in _HORIZONS}
         tables = {which: view.outages(now, view.curves(now, tblms, which, now.f_hz)) for which in _HORIZONS}

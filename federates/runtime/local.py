@@ -9,9 +9,7 @@ import numpy as np
 
 from federates.runtime.federate import US_NS, Coupling, Federate, FederateFailure, Federation, FederationError, Link
 from federates.runtime.port import NEVER_NS, Document, Port, Sample
-from federates.runtime.seat import Packet, Recorder, Seat, Sent, Watch, gather, links_with_coupling
-
-_MOST_ITERATIONS = 400  # a round takes two nanoseconds, and the rounds of an instant must end before the next microsecond
+from federates.runtime.seat import MOST_ITERATIONS, Packet, Recorder, Seat, Sent, Watch, gather, links_with_coupling
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +56,10 @@ def check_names(federation: Federation) -> None:
     if federation.stop_ns <= 0 or federation.stop_ns % US_NS:
         raise FederationError(f"the run stops at {federation.stop_ns} ns; give a positive whole number of microseconds")
     coupling = federation.coupling
-    if coupling and not 1 <= coupling.max_iterations <= _MOST_ITERATIONS:
-        raise FederationError(f"coupling.max_iterations is {coupling.max_iterations}; give 1 to {_MOST_ITERATIONS}")
+    if coupling and not 1 <= coupling.max_iterations <= MOST_ITERATIONS:
+        raise FederationError(f"coupling.max_iterations is {coupling.max_iterations}; give 1 to {MOST_ITERATIONS}")
+    if early := [injection for injection in federation.injections if injection.t_ns < 0]:
+        raise FederationError(f"an event for {early[0].target} at {early[0].t_ns} ns; a run begins at 0")
     named = [("an event", injection.target) for injection in federation.injections]
     named += [("coupling", name) for name in ((coupling.leader, *coupling.followers) if coupling else ())]
     for what, name in named:

@@ -1,12 +1,13 @@
 """A federate's seat in a federation: when it is called, what it is handed, and what becomes of its answer.
 
-Both runners are loops around seats. Times here are wire times: nominal time, except in the rounds of a coupled group, where
-round k of instant t takes place a few nanoseconds after t (see `federates.runtime`).
+Both runners are loops around seats. Calls take place on whole microseconds; a wish or an event that falls between two waits for the
+second. Times here are wire times: nominal time, except in the rounds of a coupled group, which take place in the microsecond after
+their instant t (see `federates.runtime`):
 
     t        calls for events that arrive exactly at t (at t = 0 they wait for the commit, so that the start is undisturbed)
-    t + 2    the leader solves, publishes, and says whether the group goes on          (t + 4, t + 6, ...)
-    t + 3    the followers solve with what the leader published, and publish           (t + 5, t + 7, ...)
-    ...      converged: the leader steps (commits) and says so; one nanosecond later the followers step
+    t + 10   the leader solves, publishes, and says whether the group goes on          (t + 20, t + 30, ...)
+    t + 15   the followers solve with what the leader published, and publish           (t + 25, t + 35, ...)
+    ...      converged: the leader steps (commits) and says so; five nanoseconds later the followers step
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ from federates.runtime.units import check_same, check_unit
 
 COUPLING = Port("coupling", "1", ("state", "iterations", "residual"), "state 1: go on, 0: commit; residual in the tolerance's unit")
 _CONTROL = "~coupling"
-_FIRST_ROUND_NS = 2
+_ROUND_NS = 10
+_FOLLOW_NS = 5
+MOST_ITERATIONS = 95
+"""Rounds of an instant that end within its microsecond."""
 
 Packet = Sample | Document | tuple[Event, ...]
 Sent = tuple[str, Packet]
@@ -66,6 +70,11 @@ def links_with_coupling(federation: Federation) -> tuple[Link, ...]:
         return federation.links
     control = tuple(Link(coupling.leader, COUPLING.name, follower, _CONTROL) for follower in coupling.followers)
     return federation.links + control
+
+
+def next_instant(t_ns: int) -> int:
+    """The first whole microsecond at or after `t_ns`."""
+    return -(-t_ns // US_NS) * US_NS
 
 
 def gather(source: Port, target: Port, where: str) -> np.ndarray | None:
@@ -120,7 +129,7 @@ class Seat:
         self._event_ports = [p.name for p in self.inputs.values() if p.kind == "event"]
         self._queue: list[tuple[int, tuple[int, str, int], str, Event]] = []
         self._seq: dict[str, int] = dict.fromkeys(self.outputs, 0)
-        self._period_due, self._asked, self._called_ns = 0, NEVER_NS, -1
+        self._period_due, self._asked = 0, NEVER_NS
         self._round: int | None = None
         self._round_before: Outputs = {}
         for injection in federation.injections:
@@ -163,8 +172,8 @@ class Seat:
         self._held[port] = value
 
     def accept_event(self, port: str, event: Event, arrival_ns: int) -> None:
-        """An event that is to be handed over at `arrival_ns`."""
-        heapq.heappush(self._queue, (arrival_ns, event.order, port, event))
+        """An event that is to be handed over at `arrival_ns`, or at the next instant."""
+        heapq.heappush(self._queue, (next_instant(arrival_ns), event.order, port, event))
 
     # When
 
@@ -179,13 +188,13 @@ class Seat:
             arrival = self._queue[0][0]
             if arrival < self.stop_ns and (not offset or arrival <= due > 0):
                 wire = min(wire, arrival)
-        return max(wire, self._called_ns + 1)
+        return wire
 
     def _round_offset(self, due_ns: int) -> int:
         """How long after `due_ns` the first round of this federate is; 0 where it does not iterate."""
         if self.coupling is None or due_ns != self._period_due or not (self.coupling.always or due_ns == 0):
             return 0
-        return _FIRST_ROUND_NS if self.leads else _FIRST_ROUND_NS + 1
+        return _ROUND_NS if self.leads else _ROUND_NS + _FOLLOW_NS
 
     # The calls
 
@@ -203,12 +212,11 @@ class Seat:
         """Call the federate at its `next_call_ns()`; gives what it published."""
         if wire_ns != self.next_call_ns():
             raise FederationError(f"federate {self.name} was granted {wire_ns} ns but is due at {self.next_call_ns()} ns")
-        self._called_ns = wire_ns
         due = min(self._period_due, self._asked)
         offset = self._round_offset(due)
         if self._round is not None or (offset and wire_ns == due + offset):
             return self._call_round(due, wire_ns)
-        if wire_ns >= due:  # later than asked for where the rounds of an instant lay in between
+        if wire_ns == due:
             self._served(due, offset)
         return self._step(wire_ns)
 
@@ -225,7 +233,7 @@ class Seat:
         assert self.coupling is not None
         iterable = cast(Leader, self.federate)
         if self.leads:
-            iteration = (wire_ns - t_ns - _FIRST_ROUND_NS) // 2
+            iteration = (wire_ns - t_ns) // _ROUND_NS - 1
             inputs = self._inputs(t_ns, events=False)
             answer = self._mapping("solve", t_ns, self._guarded("solve", t_ns, lambda: iterable.solve(t_ns, inputs)))
             before, self._round_before = self._round_before, answer
@@ -244,7 +252,7 @@ class Seat:
                     f"no convergence in {iteration} iterations: residual {residual:.3g}, tolerance {self.coupling.tolerance:.3g}; "
                     "raise coupling.max_iterations, or look for a bus near its voltage limit",
                 )
-            self._round = wire_ns + 2
+            self._round = wire_ns + _ROUND_NS
             state = [1.0, float(iteration), residual if iteration else -1.0]
             return self._publish(t_ns, {**answer, COUPLING.name: state}, record=False)
         control: Sample = self._held[_CONTROL]
@@ -256,7 +264,7 @@ class Seat:
             self._round = None
             self._served(t_ns)
             return self._step(t_ns)
-        self._round = wire_ns + 2
+        self._round = wire_ns + _ROUND_NS
         inputs = self._inputs(t_ns, events=False)
         answer = self._mapping("solve", t_ns, self._guarded("solve", t_ns, lambda: iterable.solve(t_ns, inputs)))
         return self._publish(t_ns, answer, record=False)
@@ -274,7 +282,7 @@ class Seat:
                 raise FederateFailure(self.name, t_ns, "step", cause) from None
             if next_ns <= t_ns:
                 raise FederateFailure(self.name, t_ns, "step", f"asked for its next call at {next_ns} ns, which is not later")
-            self._asked = next_ns
+            self._asked = next_instant(next_ns)
         return self._publish(t_ns, {**self._mapping("step", t_ns, step.outputs), **(extra or {})})
 
     def _mapping(self, doing: str, t_ns: int, outputs: Any) -> Outputs:

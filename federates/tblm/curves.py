@@ -58,7 +58,8 @@ class CurveOptions:
     least_dv_pu: float = 0.002
     fast_solves: int = 150
     settled_solves: int = 40
-    """The most points solved along V; the worst cells come first, and what is left shows in `error_pct` and `breakpoints`."""
+    """The most points solved along V; cells near the operating point come first, and what is left shows in `error_pct` and
+    `breakpoints`."""
 
     def __post_init__(self) -> None:
         for name in ("v_pu", "f_hz", "settled_f_hz", "core_v_pu"):
@@ -133,7 +134,7 @@ def build_curve(
         anchors, refine = ends | {v.index(x) for x in v_line.beside_jumps()}, True
         for j in side:
             small = not refine and _largest(_pq(f_line.points[f[j]]) - nominal[:, v.index(v0)]) < allowed
-            found = _change(sample, v, f[j], f0, ends if small else anchors, allowed if refine else math.inf)
+            found = _change(sample, v, f[j], f0, ends if small else anchors, allowed if refine else math.inf, v_line.sound(v0))
             if found is not None:
                 changes[j], needed, error = found
                 anchors = needed if refine else anchors
@@ -212,7 +213,7 @@ class _Axis:
                     self._find_edge(good, x, edge_width)
                     break
                 self.points[x], good = point, x
-        self._refine()
+        self._refine(origin)
         low = max((min(x for x in self.points if x > failed) for failed in self._failed if failed < origin), default=-np.inf)
         high = min((max(x for x in self.points if x < failed) for failed in self._failed if failed > origin), default=np.inf)
         self.points = {x: self.points[x] for x in self.solved if low <= x <= high}
@@ -236,17 +237,24 @@ class _Axis:
             if b - a <= self.break_width * 1.01 and a not in sides:
                 del self.points[a]
 
-    def _refine(self) -> None:
-        """Halve cells, the worst first, until all are good, or as narrow as they may be, or enough has been solved."""
-        cells = [(-math.inf, a, b, 0.0) for a, b in pairwise(self.solved)]
+    def _refine(self, origin: float) -> None:
+        """Halve cells, those nearest `origin` first, until all are good, or as narrow as they may be, or enough has been solved.
+
+        With a core, what lies beyond the first jump on either side of `origin` is outside it: the range in which the table holds
+        ends there anyway (see `sound`), and jumps beyond it are not located.
+        """
+        cells = [(_apart(origin, a, b), a, b, 0.0) for a, b in pairwise(self.solved)]
         heapq.heapify(cells)
+        low_end, high_end = self.core
         while cells:
             _, a, b, expected = heapq.heappop(cells)
             low, high = self.points[a], self.points[b]
-            jumps, inside = low.mark != high.mark, b > self.core[0] and a < self.core[1]
+            jumps, inside = low.mark != high.mark, b > low_end and a < high_end
             allowed = self.allowed if inside else OUTSIDE_FACTOR * self.allowed
             if jumps and b - a <= self.break_width * 1.01:
                 (self.pairs if self.break_width <= _BREAK_V_PU else self._unsound).append((a, b))
+                if math.isfinite(self.core[0]):
+                    low_end, high_end = (max(low_end, b), high_end) if b <= origin else (low_end, min(high_end, a))
                 continue
             narrow = 2.0 * self.least if inside else _COARSE_V_PU
             if (b - a < narrow and not (jumps and inside)) or len(self.points) >= self.most:
@@ -265,8 +273,8 @@ class _Axis:
             if error > allowed or (jumps and error > 0.25 * allowed):
                 # half a cell has a quarter of the error; beside a jump it tells nothing of the halves
                 expected = 0.0 if jumps else 0.25 * error
-                heapq.heappush(cells, (-error, a, middle, expected))
-                heapq.heappush(cells, (-error, middle, b, expected))
+                heapq.heappush(cells, (_apart(origin, a, middle), a, middle, expected))
+                heapq.heappush(cells, (_apart(origin, middle, b), middle, b, expected))
             else:
                 self._spare.add(middle)
                 self.worst = max(self.worst, error) if inside else self.worst
@@ -310,10 +318,10 @@ class _Axis:
 
 
 def _change(
-    sample: _Sampler, v: Sequence[float], f: float, f0: float, anchors: set[int], allowed: float
+    sample: _Sampler, v: Sequence[float], f: float, f0: float, anchors: set[int], allowed: float, sound: tuple[float, float]
 ) -> tuple[Floats, set[int], float] | None:
     """What P and Q change by from f0 to f on the voltages v, [2, nv], the voltages it took, and the largest error seen. Without
-    a bound on what is allowed nothing is checked. None where a point has no solution."""
+    a bound on what is allowed nothing is checked, nor outside the `sound` range. None where a point has no solution."""
     change: dict[int, Floats] = {}
     needed, worst = set(anchors), 0.0
 
@@ -326,7 +334,7 @@ def _change(
 
     def refine(a: int, b: int) -> bool:
         nonlocal worst
-        if b - a < 2 or v[b] - v[a] < _APART_V_PU:
+        if b - a < 2 or v[b] - v[a] < _APART_V_PU or v[b] <= sound[0] or v[a] >= sound[1]:
             return True
         target = 0.5 * (v[a] + v[b])
         m = min(range(a + 1, b), key=lambda i: abs(v[i] - target))
@@ -360,6 +368,11 @@ def _start_points(v0: float, options: CurveOptions) -> list[float]:
 
 def _pq(point: Point) -> Floats:
     return np.array((point.p_w, point.q_var))
+
+
+def _apart(origin: float, a: float, b: float) -> float:
+    """Distance of the cell (a, b) from `origin`; 0 for one that holds it."""
+    return max(a - origin, origin - b, 0.0)
 
 
 def _largest(difference: Floats) -> float:

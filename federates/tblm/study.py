@@ -35,7 +35,7 @@ __all__ = ["FAST_S", "Base", "Point", "Study", "StudyError"]
 
 FAST_S = 2.0
 _ITERATIONS = 40
-_DER_TOLERANCE = 2e-5  # of the DERs' rating, all of them together
+_DER_TOLERANCE = 2e-4  # of the DERs' rating, all of them together
 _MARGIN_PU = 0.03
 _HZ_AS_PU = 0.03  # how far a hertz is, against voltage, when the nearest point is looked for
 _NEARLY_AT_REST = 0.005  # less than a tap
@@ -83,6 +83,7 @@ class Study:
         self._offset_p_w = self._offset_q_var = np.zeros(n)
         self._der = self._der0 = (np.zeros(n), np.zeros(n))
         self._known: list[_Known] = []
+        self._earlier: list[_Known] = []  # of the snapshot before: they only say where a search may start
         self._before: tuple[Floats, Floats] | None = None
         self._v_range = (1.0, 1.0)
         self._rest = Rest(self.feeder)
@@ -109,7 +110,7 @@ class Study:
         """Take a snapshot's state as what every point starts from. StudyError where its own flow does not converge."""
         self.operate_as_measured(base)
         self._rest.begin()
-        self._known = []
+        self._earlier, self._known = self._known or self._earlier, []
         if self.settings is None:
             return
         self._fleet = fleet = DerFleet(self.settings)
@@ -160,7 +161,7 @@ class Study:
             state, _ = self._answer(f_hz, self.first_control_s, state)
             state = _DerState(state.in_service, np.zeros_like(state.ceased))  # what only ceased comes back as regulators act
         # The point is the same wherever the search for it starts; from its nearest known neighbour of like service it is short.
-        known = [k for k in self._known if np.array_equal(k.in_service, state.in_service)]
+        known = [k for k in (*self._known, *self._earlier) if np.array_equal(k.in_service, state.in_service)]
         if known:
             near = min(known, key=lambda k: abs(k.v_pu - v_pu) + _HZ_AS_PU * abs(k.f_hz - f_hz))
             rest.start_at(near.ratios)

@@ -1,7 +1,8 @@
 """One line to an outstation (a TCP connection, or a serial port): frames in, frames out, and whether anybody is still there.
 
 A line belongs to one master: the one whose first good frame arrives on it. If that master was on another line, it has
-reconnected, and the other line is closed.
+reconnected, and the other line is closed. A line opened while the outstation restarts is not heard, and closed when the restart
+is over.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Connection:
         self._certain = False
         self._heard_ns = device.now_ns()
         self._status_asked = False
+        self._deaf_until_ns = device.restart_until_ns if device.restarting else None
         self.session: Session | None = None
         self.closing = False
         self.foreign_frames = 0
@@ -43,8 +45,10 @@ class Connection:
 
     def receive(self, octets: bytes) -> None:
         """Octets from the line, in pieces of any size."""
+        if self._deaf_until_ns is not None:
+            return
         for frame in self._parser.feed(octets):
-            if self.closing or self._device.restarting:
+            if self.closing:
                 return
             self._receive(frame)
 
@@ -95,7 +99,11 @@ class Connection:
 
     def deadline_ns(self) -> int | None:
         config = self._device.config
-        if config.keep_alive_s is None or self.closing:
+        if self.closing:
+            return None
+        if self._deaf_until_ns is not None:
+            return self._deaf_until_ns
+        if config.keep_alive_s is None:
             return None
         waited_s = config.keep_alive_s + (config.keep_alive_timeout_s if self._status_asked else 0.0)
         return self._heard_ns + ns(waited_s)
@@ -105,7 +113,7 @@ class Connection:
         deadline = self.deadline_ns()
         if deadline is None or now_ns < deadline:
             return
-        if self._status_asked or self.session is None:
+        if self._status_asked or self.session is None or self._deaf_until_ns is not None:
             self.closing = True
         else:
             self._status_asked = True

@@ -57,7 +57,7 @@ class Outstation:
         self._offset_ns = start_time_ms * _MS - clock()
         self._time_valid_until_ns: int | None = None
         self._synchronized = not config.need_time
-        self._restart_until_ns = 0
+        self.restart_until_ns = 0
         self._sessions = {master: Session(self, master) for master in config.masters}
 
     # -- points
@@ -138,7 +138,7 @@ class Outstation:
         update. A warm one keeps them. Both stop unsolicited reports and set DEVICE_RESTART for every master.
         """
         cold = kind is Restart.COLD
-        self._restart_until_ns = self.now_ns() + (self.restart_duration_ns(kind) or 0)
+        self.restart_until_ns = self.now_ns() + (self.restart_duration_ns(kind) or 0)
         self.restarts += 1
         for connection in self.connections:
             connection.closing = True
@@ -151,7 +151,7 @@ class Outstation:
 
     @property
     def restarting(self) -> bool:
-        return self.now_ns() < self._restart_until_ns
+        return self.now_ns() < self.restart_until_ns
 
     # -- masters
 

@@ -69,11 +69,20 @@ class _Outgoing(ModbusPDU):
         return self._encoded[1:]
 
 
+class _Unparsed(DecodePDU):
+    """Leaves the body of an answer alone: `Link` judges its bytes, and nobody would look at the registers unpacked here."""
+
+    def decode(self, frame: bytes) -> ModbusPDU:
+        answer = ModbusPDU()
+        answer.function_code = frame[0]
+        return answer
+
+
 class _Session(TransactionManager):
     """pymodbus's connection, with causes kept: it says "failed" where the user needs to know why."""
 
     def __init__(self, params: CommParams, serial: bool) -> None:
-        framer = (FramerRTU if serial else FramerSocket)(DecodePDU(False))
+        framer = (FramerRTU if serial else FramerSocket)(_Unparsed(False))
         super().__init__(params, framer, 0, False, self._keep, None, None)
         self._serial = serial
         self.sent = b""
@@ -101,12 +110,12 @@ class _Session(TransactionManager):
 
     def callback_data(self, data: bytes, addr: tuple[str, int] | None = None) -> int:
         noise = 0
-        if self._serial:  # a line driver's turnaround often puts a byte or two before an answer
+        if self._serial and self.sent:  # a line driver's turnaround often puts a byte or two before an answer
             starts = (data.find(bytes((self.request_dev_id, function))) for function in (self.sent[1], self.sent[1] | 0x80))
             noise = min((start for start in starts if start >= 0), default=0)
         try:
             return noise + int(super().callback_data(data[noise:], addr))
-        except ModbusIOException as error:
+        except (ModbusIOException, LookupError, ValueError, struct.error) as error:  # what its framers raise over garbage
             if not self.response_future.done():
                 self.response_future.set_exception(BadAnswer(f"undecodable answer {data.hex()}: {error}"))
             return len(data)
@@ -127,6 +136,7 @@ class Link:
         self._turn = asyncio.Lock()
         self._quarantine_until: dict[int, float] = {}  # serial: unit -> when a late answer can no longer be taken for a new one
         self._line_free_at = 0.0
+        self._answered = False
         self.role: str | None = None
 
     @property
@@ -144,9 +154,14 @@ class Link:
         except TimeoutError:
             raise NoConnection(f"{self.address}: no connection within {session.comm_params.timeout_connect:g} s") from None
         except OSError as error:  # also ssl.SSLError and serial.SerialException
-            raise NoConnection(f"{self.address}: {error}") from error
+            raise NoConnection(f"{self.address}: {str(error) or 'closed by the other end'}{self._hint()}") from error
         self._session = session
+        self._answered = False
         self._check_server_role(session)
+
+    def _hint(self) -> str:
+        """Why a TLS server may have hung up: under TLS 1.3, and with servers that send no alert, the reason does not arrive."""
+        return "" if self._answered or not isinstance(self.address, TlsAddress) else " (does it accept this client's certificate?)"
 
     def _check_server_role(self, session: _Session) -> None:
         if not isinstance(self.address, TlsAddress):
@@ -209,6 +224,7 @@ class Link:
         try:
             await session.execute(False, outgoing)
             received_ns = time.monotonic_ns()
+            self._answered = True
             answer = self._checked(session.received, outgoing.transaction_id, unit, request)
             outcome = "ok"
             return answer, received_ns
@@ -232,9 +248,9 @@ class Link:
     def _failure(self, error: Exception, session: _Session, unit: int, timeout_s: float) -> LinkError:
         where = f"{self.address} unit {unit}"
         if isinstance(error, LinkError):
-            return type(error)(f"{where}: {error}")
+            return type(error)(f"{where}: {error}{self._hint() if isinstance(error, NoConnection) else ''}")
         if isinstance(error, ConnectionException) or not session.is_active():
-            return NoConnection(f"{where}: connection lost{': ' + session.lost_because if session.lost_because else ''}")
+            return NoConnection(f"{where}: connection lost: {session.lost_because or 'closed here'}{self._hint()}")
         heard = f"; {len(session.received)} bytes came that answer something else" if session.received else ""
         return NoAnswer(f"{where}: no answer within {timeout_s:g} s{heard}")
 

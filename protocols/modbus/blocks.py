@@ -38,6 +38,10 @@ class PointState(IntEnum):
     NOT_READ = 7  # not asked in this cycle: the time budget went elsewhere
 
 
+# Plain integers: numpy takes several microseconds over a member of an enumeration, in every comparison.
+GOOD, OUT_OF_LIMITS, NOT_IMPLEMENTED = int(PointState.GOOD), int(PointState.OUT_OF_LIMITS), int(PointState.NOT_IMPLEMENTED)
+
+
 class BlockDecoder:
     """Decodes the answer to one read request, for the points that lie in it."""
 
@@ -70,7 +74,7 @@ class BlockDecoder:
 
     def decode(self, payload: bytes, raw: Floats, states: States, texts: dict[int, str]) -> None:
         """Write raw values and states of the block's points in place; strings go to `texts` by point index."""
-        states[self.indices] = PointState.GOOD
+        states[self.indices] = GOOD
         if self._bits:
             raw[self.indices] = np.unpackbits(np.frombuffer(payload, dtype=np.uint8), bitorder="little")[self._offsets]
             return
@@ -86,12 +90,12 @@ class BlockDecoder:
         for group, rows, patterns in self._sentinels:
             unsigned = words[group].view(f">u{words[group].shape[1]}")[:, 0]
             members = self._groups[group][1]
-            states[members[rows[unsigned[rows] == patterns]]] = PointState.NOT_IMPLEMENTED
+            states[members[rows[unsigned[rows] == patterns]]] = NOT_IMPLEMENTED
         for index, point, at in self._texts:
             text = raw_from_registers(point, payload[at : at + 2 * point.words])
             raw[index] = 0.0
             if text is None:
-                states[index] = PointState.NOT_IMPLEMENTED
+                states[index] = NOT_IMPLEMENTED
                 texts.pop(index, None)
             else:
                 texts[index] = str(text)
@@ -123,20 +127,20 @@ class Scaler:
             self._apply_powers(values, raw, states)
         if self._is_linear:
             values = values * self._scale + self._offset
-        not_a_number = np.isnan(values) & (states == PointState.GOOD)
-        states[not_a_number] = PointState.NOT_IMPLEMENTED
+        states[np.isnan(values) & (states == GOOD)] = NOT_IMPLEMENTED
         if len(self._limited):
-            inside = (values[self._limited] >= self._minimum) & (values[self._limited] <= self._maximum)
-            outside = self._limited[~inside]
-            states[outside[states[outside] == PointState.GOOD]] = PointState.OUT_OF_LIMITS
-        values[states > PointState.OUT_OF_LIMITS] = np.nan
+            limited = values[self._limited]
+            outside = self._limited[(limited < self._minimum) | (limited > self._maximum)]
+            if len(outside):
+                states[outside[states[outside] == GOOD]] = OUT_OF_LIMITS
+        values[states > OUT_OF_LIMITS] = np.nan
         return values
 
     def _apply_powers(self, values: Floats, raw: Floats, states: States) -> None:
         power, power_state = raw[self._power_source], states[self._power_source].copy()
-        power_state[(power_state == PointState.GOOD) & ~(np.abs(power) <= SCALE_FACTOR_LIMIT)] = PointState.NOT_IMPLEMENTED
-        known = np.where(power_state == PointState.GOOD, power, 0.0)
+        power_state[(power_state == GOOD) & ~(np.abs(power) <= SCALE_FACTOR_LIMIT)] = NOT_IMPLEMENTED
+        known = np.where(power_state == GOOD, power, 0.0)
         values[self._powered] *= 10.0 ** np.maximum(known, 0.0)
         values[self._powered] /= 10.0 ** np.maximum(-known, 0.0)  # division by an exact power: 2301 becomes 230.1
-        dependent = self._powered[states[self._powered] == PointState.GOOD]
-        states[dependent] = power_state[states[self._powered] == PointState.GOOD]
+        dependent = self._powered[states[self._powered] == GOOD]
+        states[dependent] = power_state[states[self._powered] == GOOD]

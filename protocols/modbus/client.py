@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from protocols.modbus.adapter import DEFAULT_TIMEOUT_S, BadAnswer, Exchange, Link, LinkError, NoAnswer, NoConnection
 from protocols.modbus.address import Address
 from protocols.modbus.blocks import BlockDecoder, Floats, PointState, Scaler, States
-from protocols.modbus.pdu import ExceptionCode, ModbusException
+from protocols.modbus.pdu import ExceptionCode, ModbusException, Read
 from protocols.modbus.planner import PlannedRead, Range, ReadLimits, boundary, halves, plan_reads
 from protocols.modbus.points import SCALE_FACTOR_LIMIT, Point, PointError, Value
 from protocols.modbus.write import WriteResult, write_points
@@ -57,11 +57,20 @@ class _Backoff:
         self.wait_s = self.not_before_s = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A planned request, ready to be sent and decoded."""
+
+    read: PlannedRead
+    request: Read
+    decoder: BlockDecoder
+
+
 @dataclass
 class _Unit:
     number: int
     points: list[int]
-    plan: list[tuple[PlannedRead, BlockDecoder]] = field(default_factory=list)
+    plan: list[_Block] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
     backoff: _Backoff = field(default_factory=_Backoff)
     asked_s: float = 0.0
@@ -119,12 +128,12 @@ class Device:
 
     def _plan(self, unit: _Unit) -> None:
         plan = plan_reads(self.points, self._limits, [*self._refused, *self._seams], unit.points)
-        unit.plan = [(read, self._decoder(read)) for read in plan]
+        unit.plan = [self._block(read) for read in plan]
         planned = {i for read in plan for i in read.points}
         unit.refused = [i for i in unit.points if i not in planned and self.points[i].access != "w"]
 
-    def _decoder(self, read: PlannedRead) -> BlockDecoder:
-        return BlockDecoder(self.points, read.points, read.range.start)
+    def _block(self, read: PlannedRead) -> _Block:
+        return _Block(read, read.request, BlockDecoder(self.points, read.points, read.range.start))
 
     def point(self, unit: int, name: str) -> Point:
         """The point of that name. Raises PointError if there is none."""
@@ -202,8 +211,8 @@ class Device:
         self._states[unit.refused] = PointState.REFUSED
         known, done = (len(self._refused), len(self._seams)), 0
         try:
-            for read, decoder in unit.plan:
-                await self._read(read, decoder)
+            for block in unit.plan:
+                await self._read(block)
                 done += 1
         finally:
             turn = done or 1  # the block that failed goes first in the next cycle; if it was first, last
@@ -215,27 +224,27 @@ class Device:
     def _unread(self, unit: _Unit) -> list[int]:
         return [i for i in unit.points if self._states[i] == PointState.NOT_READ]
 
-    async def _read(self, read: PlannedRead, decoder: BlockDecoder) -> bool:
+    async def _read(self, block: _Block) -> bool:
         """Read a block; False if some of it was not read. Raises NoAnswer, NoConnection, _OutOfTime."""
         granted_s = self._remaining_s()
         self._requests += 1
         try:
-            payload, t_ns = await self.link.request(read.range.unit, read.request, granted_s)
+            payload, t_ns = await self.link.request(block.read.range.unit, block.request, granted_s)
         except ModbusException as error:
             if error.code in _SILENT_ON:
                 raise NoAnswer(str(error)) from None
-            return await self._refusal(read, error)
+            return await self._refusal(block.read, error)
         except BadAnswer as error:
-            self._states[decoder.indices] = PointState.MALFORMED
+            self._states[block.decoder.indices] = PointState.MALFORMED
             self._problems.append(str(error))
             return False
         except NoAnswer:
             if granted_s < self._fair_s:  # it was given less time than is fair, so it is not called silent
-                self._states[decoder.indices] = PointState.NO_ANSWER
+                self._states[block.decoder.indices] = PointState.NO_ANSWER
                 raise _OutOfTime from None
             raise
-        self._t_ns[decoder.indices] = t_ns
-        decoder.decode(payload, self._raw, self._states, self._texts)
+        self._t_ns[block.decoder.indices] = t_ns
+        block.decoder.decode(payload, self._raw, self._states, self._texts)
         return True
 
     async def _refusal(self, read: PlannedRead, error: ModbusException) -> bool:
@@ -251,8 +260,8 @@ class Device:
         left, right = halves(self.points, read)
         wall = boundary(read.range, left.range, right.range)
         self._seams[wall] = read.range  # if time runs out now, the next cycle goes on with the halves
-        left_good = await self._read(left, self._decoder(left))
-        right_good = await self._read(right, self._decoder(right))
+        left_good = await self._read(self._block(left))
+        right_good = await self._read(self._block(right))
         if left_good and right_good:
             self._know(wall)
         return False

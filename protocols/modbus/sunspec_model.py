@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from protocols.modbus.points import Point, Table, ValueType
+from protocols.modbus.points import Point, PointError, Table, ValueType
 
 SERVED_MODELS = (1, *range(701, 715))
 
@@ -92,7 +92,10 @@ def lay_out(model_id: int, address: int, unit: int, counts: Mapping[str, int]) -
     """Points of the model whose ID register is at `address`. `counts`: how often groups repeat, by the name of the count point.
     Names are prefixed with the model, `705.Crv[0].Pt[1].V`, so that all models of a unit share one map. Raises SunSpecError."""
     builder = _Builder(model_id, unit, counts, address)
-    builder.group(definition(model_id), f"{model_id}.")
+    try:
+        builder.group(definition(model_id), f"{model_id}.")
+    except PointError as error:
+        raise SunSpecError(f"model {model_id} cannot be served or read: {error}") from error
     return Layout(model_id, address, builder.points, builder.at - address - 2)
 
 

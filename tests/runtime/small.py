@@ -13,6 +13,7 @@ import numpy as np
 from federates.runtime.answer import bits_of
 from federates.runtime.federate import MS_NS, S_NS, Coupling, Federation, Injection, Link, Spec, Step
 from federates.runtime.port import Event, Port, Sample
+from federates.runtime.seat import next_instant
 
 IDS = ("a", "b", "c")
 STOP_NS = S_NS
@@ -122,4 +123,5 @@ def arrivals(federation: Federation, target: str, events: list[Event]) -> list[t
         for link in federation.links:
             if link.target_port == "news" and link.target == target and f"{link.source}.{link.source_port}" == event.source:
                 found.append((event.t_ns + link.delay_ns, event.order))
-    return sorted(row for row in found if row[0] < federation.stop_ns)
+    whole = [(next_instant(at), order) for at, order in found]
+    return sorted(row for row in whole if row[0] < federation.stop_ns)

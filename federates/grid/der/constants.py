@@ -126,6 +126,7 @@ class Constants:
         self.any_support = bool((s.DVS_MODE_ENABLE & self.rides_through).any())
         self.any_positive = bool(self.v_positive.any())
         self._lags: tuple[float, Lags] | None = None
+        self._settled: dict[float, Lags] = {}
 
     def _intercepts(self, watt_var_p: tuple[FloatArray, ...], watt_var_q: tuple[FloatArray, ...]) -> None:
         """Where the capability and watt-var curves meet the apparent power circle, generating and charging (pu on NP_VA_MAX)."""
@@ -153,8 +154,10 @@ class Constants:
         return self._lags[1]
 
     def settled(self, horizon_s: float) -> Lags:
-        """Coefficients that run to rest what answers within `horizon_s` and hold the rest."""
-        return self._build(horizon_s, settled=True)
+        """Coefficients that run to rest what answers within `horizon_s` and hold the rest, remembered for each horizon."""
+        if horizon_s not in self._settled:
+            self._settled[horizon_s] = self._build(horizon_s, settled=True)
+        return self._settled[horizon_s]
 
     def _build(self, dt_s: float, *, settled: bool) -> Lags:
         s, of = self.s, settled_lag if settled else lag

@@ -83,7 +83,7 @@ class DerFleet:
         whose time is within it have happened. Who is out of service stays out. `in_service` (n bools) replaces who is in service
         now. The fleet itself is not changed, and energy of storage is not used up. Other arguments as in `step`.
         """
-        return self._rest(DerState.of(self._state.arrays(), len(self)), v_pu, f_hz, p_available_w, horizon_s, in_service)
+        return self._rest(self._state.copy(), v_pu, f_hz, p_available_w, horizon_s, in_service)
 
     def settle(
         self, v_pu: np.ndarray, f_hz: ArrayLike, p_available_w: ArrayLike = 0.0, *, in_service: ArrayLike | None = None

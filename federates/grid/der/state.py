@@ -99,7 +99,11 @@ class DerState:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of all arrays, by name."""
-        return {item.name: getattr(self, item.name).copy() for item in fields(self)}
+        return {name: array.copy() for name, array in vars(self).items()}
+
+    def copy(self) -> Self:
+        """The same state in arrays of its own."""
+        return type(self)(**self.arrays())
 
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray], n: int) -> Self:

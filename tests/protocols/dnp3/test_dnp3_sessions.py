@@ -29,6 +29,7 @@ def test_events_ask_for_a_confirmation_and_static_values_do_not():
 
 def test_without_confirmation_events_are_offered_again_after_the_timeout():
     rig = Rig(confirm_timeout_s=3.0)
+    rig.master.settle()
     change(rig, 1.0)
     first = rig.master.ask(Function.READ, CLASS_1)
     rig.wait(3.0)

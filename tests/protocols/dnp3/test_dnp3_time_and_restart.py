@@ -162,6 +162,6 @@ def test_every_other_indication_is_true_to_what_happened():
     assert rig.master.ask(Function.DELAY_MEASURE).iin == IIN.NEED_TIME
 
 
-@pytest.mark.parametrize("function", [11, 12, 15, 16, 25, 31, 99, 127])
+@pytest.mark.parametrize("function", [11, 15, 16, 25, 31, 99, 127])
 def test_functions_not_supported_are_indicated(function):
     assert errors(Rig().master.ask(function)) == IIN.NO_FUNC_CODE_SUPPORT

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from dnp3_rig import CLASS_0, CLASS_1, CLASS_123, Rig, errors, items_of, names_of, points_of
 
 from protocols.dnp3 import PointConfig, PointType
-from protocols.dnp3.application import IIN, Function, Response
+from protocols.dnp3.application import IIN, Function
 
 P = PointType
 
@@ -14,7 +16,7 @@ P = PointType
 @pytest.fixture
 def rig() -> Rig:
     """Past its start, with class 1 to 3 reports enabled."""
-    rig = Rig(unsolicited_retries=2, unsolicited_offline_s=60.0)
+    rig = Rig(unsolicited_retries=2, unsolicited_offline_s=60.0, keep_alive_s=None)
     rig.master.settle()
     rig.master.ask(Function.ENABLE_UNSOLICITED, CLASS_123)
     return rig
@@ -107,10 +109,8 @@ def test_silence_ends_when_the_master_is_heard(rig):
 def test_a_wrong_or_late_confirmation_confirms_nothing(rig):
     change(rig, 1.0)
     (report,) = rig.master.unsolicited()
-    wrong = Response(
-        report.control.__class__(True, True, True, True, (report.control.sequence + 1) & 15), report.function, report.iin, b""
-    )
-    rig.master.confirm(wrong)
+    other_number = replace(report.control, sequence=(report.control.sequence + 1) & 15)
+    rig.master.confirm(replace(report, control=other_number))
     assert rig.outstation.sessions()[0].unsolicited.awaiting
     rig.wait(16.0)
     rig.master.collect()

@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import ctypes.util
 import os
+import select
 import socket
 import struct
 import threading
@@ -144,17 +145,41 @@ class CServer:
         self.library.modbus_free(self.handle)
 
 
+KNOWN = {"ABCD": (0x47F1, 0x2000), "CDAB": (0x2000, 0x47F1), "BADC": (0xF147, 0x0020), "DCBA": (0x0020, 0xF147)}  # 123456.0
+
+
+def setters(library: ctypes.CDLL) -> dict[str, Callable[[ctypes.c_float, object], None]]:
+    """libmodbus's function that writes a float in each order, by what it makes of 123456.0: their names vary by version."""
+    found = {}
+    for name in ("abcd", "cdab", "badc", "dcba"):
+        function, registers = getattr(library, f"modbus_set_float_{name}"), (U16 * 2)()
+        function(ctypes.c_float(123456.0), registers)
+        found[next(order for order, known in KNOWN.items() if known == tuple(registers))] = function
+    assert set(found) == set(Order)
+    return found
+
+
+def getters(library: ctypes.CDLL) -> dict[str, Callable[[object], float]]:
+    """libmodbus's function that reads a float in each order, found in the same way."""
+    found = {}
+    for name in ("abcd", "cdab", "badc", "dcba"):
+        function = getattr(library, f"modbus_get_float_{name}")
+        function.restype = ctypes.c_float
+        found[next(order for order, known in KNOWN.items() if function((U16 * 2)(*known)) == 123456.0)] = function
+    assert set(found) == set(Order)
+    return found
+
+
 def read_and_write(server: CServer, address: TcpAddress | SerialAddress) -> None:
     """Our client against libmodbus's server: every table, every order of floats as libmodbus writes them, every write function."""
     library, tables = server.library, server.mapping.contents
     tables.tab_input_bits[5] = 1
     tables.tab_input_registers[9] = 4321
-    floats = {"ABCD": "abcd", "CDAB": "cdab", "BADC": "badc", "DCBA": "dcba"}
-    for i, name in enumerate(floats.values()):
-        at = ctypes.cast(ctypes.byref(tables.tab_registers.contents, 2 * (10 + 2 * i)), ctypes.POINTER(U16))
-        getattr(library, f"modbus_set_float_{name}")(ctypes.c_float(-59.97), at)
+    at = {order: ctypes.byref(tables.tab_registers.contents, 2 * (10 + 2 * i)) for i, order in enumerate(Order)}
+    for order, function in setters(library).items():
+        function(ctypes.c_float(-59.97), at[Order(order)])
     points = [
-        *(Point(order, Table.HOLDING, 10 + 2 * i, ValueType.F32, order=Order(order), access="rw") for i, order in enumerate(floats)),
+        *(Point(o, Table.HOLDING, 10 + 2 * i, ValueType.F32, order=o, access="rw") for i, o in enumerate(Order)),
         Point("di", Table.DISCRETE, 5, ValueType.BIT),
         Point("in", Table.INPUT, 9, ValueType.U16),
         Point("six", Table.HOLDING, 30, ValueType.U16, access="rw"),
@@ -171,7 +196,7 @@ def read_and_write(server: CServer, address: TcpAddress | SerialAddress) -> None
         (single,) = struct.unpack(">f", struct.pack(">f", -59.97))
         assert list(readings.values[:6]) == [single] * 4 + [1, 4321], readings.problems
         assert readings.states[-1] == PointState.REFUSED
-        values = {"six": 6, "twenty_three": -23, "mask": True, "five": True, "fifteen": True, **dict.fromkeys(floats, 1.5)}
+        values = {"six": 6, "twenty_three": -23, "mask": True, "five": True, "fifteen": True, **dict.fromkeys(map(str, Order), 1.5)}
         results = await device.write(1, values)
         assert all(result.state is WriteState.DONE for result in results), results
         device.close()
@@ -179,11 +204,8 @@ def read_and_write(server: CServer, address: TcpAddress | SerialAddress) -> None
     asyncio.run(scenario())
     assert tables.tab_registers[30] == 6 and tables.tab_registers[50] == 0x80
     assert tables.tab_bits[3] == tables.tab_bits[9] == 1
-    for i, name in enumerate(floats.values()):
-        at = ctypes.cast(ctypes.byref(tables.tab_registers.contents, 2 * (10 + 2 * i)), ctypes.POINTER(U16))
-        getter = getattr(library, f"modbus_get_float_{name}")
-        getter.restype = ctypes.c_float
-        assert getter(at) == 1.5
+    for order, getter in getters(library).items():
+        assert getter(at[Order(order)]) == 1.5
 
 
 def test_libmodbus_server_over_tcp(library: ctypes.CDLL) -> None:
@@ -210,8 +232,6 @@ def test_libmodbus_server_over_rtu(library: ctypes.CDLL) -> None:
     stop_read, stop_write = os.pipe()
 
     def join() -> None:
-        import select
-
         while stop_read not in (ready := select.select([near, far, stop_read], [], [])[0]):
             for source, sink in ((near, far), (far, near)):
                 if source in ready:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import ipaddress
 import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -62,7 +63,12 @@ class Authority:
         self.file.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
 
     def _sign(
-        self, subject: str, key: ec.EllipticCurvePublicKey, extensions: list[tuple[x509.ExtensionType, bool]], issuer: str, age_days: int
+        self,
+        subject: str,
+        key: ec.EllipticCurvePublicKey,
+        extensions: list[tuple[x509.ExtensionType, bool]],
+        issuer: str,
+        age_days: int,
     ) -> x509.Certificate:
         until = datetime.datetime.now(datetime.UTC) + DAY - age_days * DAY
 
@@ -77,7 +83,7 @@ class Authority:
     def issue(self, name: str, role: bytes | None = None, *, age_days: int = 0, critical: bool = False) -> tuple[Path, Path, Path]:
         """Authority, certificate and key files for `name`; `role` is the DER inside the role extension."""
         key = ec.generate_private_key(ec.SECP256R1())
-        alternative = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(__import__("ipaddress").ip_address(HOST))])
+        alternative = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(HOST))])
         extensions: list[tuple[x509.ExtensionType, bool]] = [(alternative, False)]
         if role is not None:
             extensions.append((x509.UnrecognizedExtension(x509.ObjectIdentifier(ROLE_OID), role), critical))
@@ -101,7 +107,9 @@ def authority(tmp_path: Path) -> Authority:
 
 def secured(authority: Authority) -> TcpServer:
     bank = counting_bank()
-    return TcpServer(Dispatcher({1: bank, 2: bank}, roles=ROLES), context=server_context(*authority.issue("device", utf8("Device"))))
+    return TcpServer(
+        Dispatcher({1: bank, 2: bank}, roles=ROLES), context=server_context(*authority.issue("device", utf8("Device")))
+    )
 
 
 def test_the_right_role_reads_and_writes_and_another_only_reads(authority: Authority) -> None:
@@ -160,7 +168,7 @@ def test_a_client_without_a_good_certificate_does_not_get_in(
                 await link.connect()
                 await link.request(1, Read(3, 0, 1))
             assert isinstance(failure.value, NoConnection)
-            assert "alert" in str(failure.value).lower() or "reset" in str(failure.value).lower(), failure.value
+            assert "accept this client's certificate" in str(failure.value)
             assert server.requests == 0
             link.close()
 

@@ -1,0 +1,327 @@
+"""Our outstation polled, commanded and restarted by yadnp3's master over loopback; tshark judges every octet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dnp3_rig import RecordingHandler, every_type
+from dnp3_tshark import judge
+
+from protocols.dnp3 import CommandStatus, Flag, Outstation, OutstationConfig, PointConfig, PointType
+from protocols.dnp3.application import IIN
+from protocols.dnp3.server import OutstationServer
+from protocols.pcap import DNP3_PORT, CaptureWriter
+
+pytest.importorskip("opendnp3", reason="needs yadnp3: pip install 'gridtandem[hil]'")
+
+P = PointType
+PEER = Path(__file__).with_name("yadnp3_master.py")
+WAIT_S = 20.0
+
+
+@dataclass
+class Peer:
+    """The master's process: what it said, and orders for it."""
+
+    process: asyncio.subprocess.Process
+    said: list[dict[str, Any]] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _reader: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, **settings: Any) -> Peer:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(sys.executable, str(PEER), json.dumps(settings), stdin=pipe, stdout=pipe)
+        peer = cls(process)
+        peer._reader = asyncio.create_task(peer._read())
+        return peer
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.said.append(json.loads(line))
+            self._changed.set()
+
+    async def order(self, do: str, **fields: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"do": do} | fields).encode() + b"\n")
+        await self.process.stdin.drain()
+
+    async def wait(self, what: str, count: int = 1, **fields: Any) -> list[dict[str, Any]]:
+        """The reports of a kind with these fields, as soon as there are `count`."""
+
+        def found() -> list[dict[str, Any]]:
+            return [
+                each for each in self.said if each["what"] == what and all(each.get(key) == value for key, value in fields.items())
+            ]
+
+        until = time.monotonic() + WAIT_S
+        while len(found()) < count:
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), max(0.0, until - time.monotonic()))
+            except TimeoutError:
+                raise AssertionError(f"no {count} x {what} {fields} within {WAIT_S} s; last said: {self.said[-10:]}") from None
+        return found()
+
+    async def close(self) -> None:
+        """Ends the process by end of file, which shuts its manager down; a clean end is part of every test."""
+        assert self.process.stdin is not None and self._reader is not None
+        self.process.stdin.close()
+        code = await asyncio.wait_for(self.process.wait(), WAIT_S)
+        await self._reader
+        assert code == 0
+        assert [each["text"] for each in self.said if each["what"] == "exception"] == []
+
+
+@dataclass
+class Bench:
+    server: OutstationServer
+    peer: Peer
+    handler: RecordingHandler
+
+    @property
+    def outstation(self) -> Outstation:
+        return self.server.outstation
+
+
+Scenario = Callable[[Bench], Awaitable[None]]
+
+
+def play(
+    scenario: Scenario, tmp_path: Path, points: list[PointConfig] | None = None, peer: dict[str, Any] | None = None, **settings: Any
+) -> None:
+    """Runs a scenario against a started master, then has its capture judged by tshark where there is one."""
+    capture = tmp_path / "bench.pcap"
+
+    async def run() -> None:
+        handler = RecordingHandler()
+        config = OutstationConfig(**({"masters": (1,), "cold_restart_s": 0.3} | settings))
+        outstation = Outstation(config, points or every_type(3), clock=time.monotonic_ns, handler=handler)
+        with CaptureWriter(capture) as writer:
+
+            def tap(source: tuple[str, int], destination: tuple[str, int], octets: bytes) -> None:
+                # The listening port is the system's choice; the capture shows DNP3's own.
+                known = {server.address: ("127.0.0.1", DNP3_PORT)}
+                writer.write(known.get(source, source), known.get(destination, destination), octets, time.time_ns())
+
+            server = OutstationServer(outstation, port=0, tap=tap)
+            await server.start()
+            other = await Peer.start(port=server.address[1], **(peer or {}))
+            try:
+                await other.wait("task", task="STARTUP_INTEGRITY_POLL", result="SUCCESS")
+                await scenario(Bench(server, other, handler))
+            finally:
+                await other.close()
+                await server.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+    judge(capture)
+
+
+def test_integrity_brings_every_type_with_its_value(tmp_path):
+    async def scenario(bench: Bench) -> None:
+        values = {
+            P.BINARY_INPUT: True,
+            P.DOUBLE_BIT_INPUT: 2,
+            P.BINARY_OUTPUT: True,
+            P.COUNTER: 4_000_000_000,
+            P.FROZEN_COUNTER: 17,
+            P.ANALOG_INPUT: 1.25,
+            P.ANALOG_OUTPUT: -7.5,
+            P.OCTET_STRING: b"RTU \xff",
+        }
+        for kind, value in values.items():
+            bench.server.update(kind, 1, value)
+        bench.peer.said.clear()
+        await bench.peer.order("scan", classes="0")
+        await bench.peer.wait("task", task="USER_TASK", result="SUCCESS")
+        static = {
+            each["gv"]: each["value"]
+            for each in bench.peer.said
+            if each["what"] == "value" and each["index"] == 1 and not each["event"]
+        }
+        assert static == {
+            "Group1Var2": True,
+            "Group3Var2": 2,
+            "Group10Var2": True,
+            "Group20Var1": 4_000_000_000,
+            "Group21Var5": 17,
+            "Group30Var5": 1.25,
+            "Group40Var3": -7.5,
+            "Group110Var0": "RTU \xff",
+        }
+
+    play(scenario, tmp_path, unsolicited=False)
+
+
+@pytest.mark.parametrize("unsolicited", [True, False], ids=["unsolicited", "polled"])
+def test_events_of_every_type_arrive_with_time_and_value_intact(tmp_path, unsolicited):
+    async def scenario(bench: Bench) -> None:
+        if unsolicited:
+            await bench.peer.wait("task", task="ENABLE_UNSOLICITED", result="SUCCESS")
+        bench.peer.said.clear()
+        values = {
+            ("Group2Var2", P.BINARY_INPUT): True,
+            ("Group4Var2", P.DOUBLE_BIT_INPUT): 1,
+            ("Group11Var2", P.BINARY_OUTPUT): True,
+            ("Group22Var5", P.COUNTER): 123_456,
+            ("Group23Var5", P.FROZEN_COUNTER): 99,
+            ("Group32Var7", P.ANALOG_INPUT): 0.1,
+            ("Group42Var8", P.ANALOG_OUTPUT): 0.1,
+        }
+        for step, ((_, kind), value) in enumerate(values.items()):
+            bench.server.update(kind, 2, value, time_ms=1_750_000_000_000 + step, flags=Flag.ONLINE | Flag.LOCAL_FORCED)
+        bench.server.update(P.OCTET_STRING, 2, b"late")
+        if not unsolicited:
+            await bench.peer.order("scan", classes="123")
+        (string,) = await bench.peer.wait("value", gv="Group111Var0")
+        assert string["value"] == "late" and string["index"] == 2
+        for step, ((name, _), value) in enumerate(values.items()):
+            (event,) = await bench.peer.wait("value", gv=name)
+            assert event["time"] == 1_750_000_000_000 + step and event["index"] == 2
+            assert event["flags"] & 0x11 == 0x11
+            wanted = pytest.approx(value, rel=1e-7) if name == "Group32Var7" else value
+            assert event["value"] == wanted
+        buffer = bench.outstation.sessions()[0].buffer
+        for _ in range(200):
+            if not len(buffer):
+                break
+            await asyncio.sleep(0.01)
+        assert len(buffer) == 0, "everything was confirmed"
+
+    points = [PointConfig(kind, 2, event_variation=8 if kind is P.ANALOG_OUTPUT else 0) for kind in PointType]
+    play(scenario, tmp_path, points, unsolicited=unsolicited)
+
+
+def test_a_thousand_points_in_fragments_and_ranges(tmp_path):
+    async def scenario(bench: Bench) -> None:
+        for index in range(1000):
+            bench.server.update(P.ANALOG_INPUT, index, index + 0.5)
+        bench.peer.said.clear()
+        await bench.peer.order("scan", classes="0")
+        await bench.peer.wait("task", task="USER_TASK", result="SUCCESS")
+        values = {each["index"]: each["value"] for each in bench.peer.said if each["what"] == "value"}
+        assert values == {index: index + 0.5 for index in range(1000)}
+        bench.peer.said.clear()
+        await bench.peer.order("range", group=30, variation=6, start=250, stop=260)
+        await bench.peer.wait("task", task="USER_TASK", result="SUCCESS")
+        named = [(each["gv"], each["index"]) for each in bench.peer.said if each["what"] == "value"]
+        assert named == [("Group30Var6", index) for index in range(250, 261)]
+
+    play(scenario, tmp_path, [PointConfig(P.ANALOG_INPUT, index, event_class=0) for index in range(1000)])
+
+
+def test_select_before_operate_and_its_refusals(tmp_path):
+    async def command(bench: Bench, do: str, kind: str, value: Any, index: int) -> tuple[str, str]:
+        bench.peer.said.clear()
+        await bench.peer.order(do, type=kind, value=value, index=index)
+        (result,) = await bench.peer.wait("result")
+        assert result["summary"] == "SUCCESS", "the exchange itself is complete, whatever the status"
+        return result["points"][0]["state"], result["points"][0]["status"]
+
+    async def scenario(bench: Bench) -> None:
+        for kind, value in (("crob", "LATCH_ON"), ("i16", -5), ("i32", 100_000), ("f32", 1.5), ("f64", 0.1)):
+            assert await command(bench, "select", kind, value, 0) == ("SUCCESS", "SUCCESS")
+            assert await command(bench, "direct", kind, value, 0) == ("SUCCESS", "SUCCESS")
+        assert [each.crob.code if each.crob else each.value for each, _ in bench.handler.operated[::2]] == [
+            3,
+            -5,
+            100_000,
+            1.5,
+            0.1,
+        ]
+        bench.handler.operated.clear()
+        assert await command(bench, "select", "crob", "LATCH_ON", 77) == ("SELECT_FAIL", "NOT_SUPPORTED")
+        assert await command(bench, "select", "f64", 1e9, 1) == ("SELECT_FAIL", "OUT_OF_RANGE")
+        bench.handler.status = CommandStatus.AUTOMATION_INHIBIT
+        assert await command(bench, "select", "crob", "LATCH_ON", 0) == ("SELECT_FAIL", "AUTOMATION_INHIBIT")
+        bench.outstation.local_control = True
+        assert (await command(bench, "direct", "crob", "LATCH_ON", 0))[1] == "LOCAL"
+        assert not bench.handler.operated
+
+    points = [PointConfig(P.BINARY_OUTPUT, 0), PointConfig(P.ANALOG_OUTPUT, 0), PointConfig(P.ANALOG_OUTPUT, 1, maximum=100.0)]
+    play(scenario, tmp_path, points)
+
+
+@pytest.mark.parametrize(("mode", "task"), [("LAN", "LAN_TIME_SYNC"), ("NonLAN", "NON_LAN_TIME_SYNC")])
+def test_the_time_is_set(tmp_path, mode, task):
+    async def scenario(bench: Bench) -> None:
+        assert bench.outstation.needs_time
+        await bench.peer.wait("task", result="SUCCESS", task=task)
+        assert not bench.outstation.needs_time
+        assert abs(bench.outstation.time_ms() - time.time() * 1000) < 250
+        await bench.peer.order("scan", classes="0")
+        await bench.peer.wait("iin", value=0)
+
+    play(scenario, tmp_path, peer={"time_sync": mode})
+
+
+def test_a_restart_is_seen_and_what_follows_is_resumed(tmp_path):
+    async def scenario(bench: Bench) -> None:
+        await bench.peer.wait("task", task="ENABLE_UNSOLICITED", result="SUCCESS")
+        bench.peer.said.clear()
+        await bench.peer.order("restart", kind="cold")
+        (done,) = await bench.peer.wait("restart")
+        assert done["summary"] == "SUCCESS" and bench.outstation.restarts == 1
+        await bench.peer.wait("closed")
+        await bench.peer.wait("open")
+        await bench.peer.wait("task", task="CLEAR_RESTART", result="SUCCESS")
+        await bench.peer.wait("task", task="ENABLE_UNSOLICITED", result="SUCCESS")
+        seen = [each["value"] for each in bench.peer.said if each["what"] == "iin"]
+        assert any(value & IIN.DEVICE_RESTART for value in seen) and not seen[-1] & IIN.DEVICE_RESTART
+        bench.server.update(P.ANALOG_INPUT, 0, 3.5)
+        (event,) = await bench.peer.wait("value", gv="Group32Var7", value=3.5)
+        assert event["event"]
+
+    play(scenario, tmp_path)
+
+
+def test_events_of_an_interruption_arrive_after_the_reconnection(tmp_path):
+    async def scenario(bench: Bench) -> None:
+        await bench.peer.wait("task", task="ENABLE_UNSOLICITED", result="SUCCESS")
+        port = bench.server.address[1]
+        await bench.server.close()
+        await bench.peer.wait("closed")
+        for step in range(3):
+            bench.server.update(P.ANALOG_INPUT, 0, float(step + 1), time_ms=1000 + step)
+        again = OutstationServer(bench.outstation, port=port)
+        await again.start()
+        bench.server = again
+        try:
+            for step in range(3):
+                (event,) = await bench.peer.wait("value", gv="Group32Var7", value=float(step + 1))
+                assert event["time"] == 1000 + step
+        finally:
+            await again.close()
+
+    play(scenario, tmp_path)
+
+
+def test_freeze_classes_dead_bands_and_link_status(tmp_path):
+    async def scenario(bench: Bench) -> None:
+        bench.server.update(P.COUNTER, 0, 55)
+        await bench.peer.order("freeze")
+        (event,) = await bench.peer.wait("value", gv="Group23Var5", value=55)
+        assert event["index"] == 0
+        await bench.peer.order("deadband", index=0, value=5.0)
+        await bench.peer.wait("deadband")
+        assert bench.outstation.database.point(P.ANALOG_INPUT, 0).deadband == 5.0
+        await bench.peer.order("perform", name="assign", function="ASSIGN_CLASS", headers=[[60, 4], [30, 0]])
+        await bench.peer.order("link")
+        await bench.peer.wait("link")
+        for _ in range(200):
+            if bench.outstation.database.point(P.ANALOG_INPUT, 2).event_class == 3:
+                break
+            await asyncio.sleep(0.01)
+        assert {point.event_class for point in bench.outstation.database.points(P.ANALOG_INPUT).values()} == {3}
+
+    play(scenario, tmp_path)
