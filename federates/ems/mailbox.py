@@ -37,6 +37,8 @@ class Mailbox:
             reasons = validate(tblm, now_ns, self.last_seq, self.known_hashes)
             if tblm.bus.name != self.bus:
                 reasons.append(f"it is about bus {tblm.bus.name}, not {self.bus}")
+            if missing := {"fast", "settled"} - {curve.set for curve in tblm.load.curves}:
+                reasons.append(f"it has no curves of the set {', '.join(sorted(missing))}")
         except TblmError as error:
             seq, reasons = 0, [str(error)]
         if reasons:

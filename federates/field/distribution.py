@@ -93,12 +93,14 @@ class DistributionFederate:
         self._source = (1.0, 0.0, params.nominal_hz)
         self._der = np.zeros(len(ders)), np.zeros(len(ders))
         self._initial = feeder.state()
+        self._committed_v = feeder.node_phasor_v()
 
     def start(self, t_ns: int) -> Outputs:
         """At nominal voltage, every control at rest."""
         self._drive(t_ns)
         self._feeder.settle()
         feeder = self._feeder
+        self._committed_v = feeder.node_phasor_v()
         catalogue = {
             "bus": self.params.bus,
             "node_names": feeder.node_names,
@@ -132,7 +134,7 @@ class DistributionFederate:
             self._relax(t_ns)
         if t_ns > 0:
             rows += self._moves(*before)
-        self._t_ns = t_ns
+        self._t_ns, self._committed_v = t_ns, feeder.node_phasor_v()
         return Step({**self._outputs(t_ns), "soe": rows}, self._clock.next_ns(t_ns))
 
     def stop(self) -> None:
@@ -154,6 +156,7 @@ class DistributionFederate:
         p_w, q_var = frequency_response(
             feeder.load_p0_w * p, feeder.load_q0_var * q, feeder.load_class, f_hz, self.params.nominal_hz
         )
+        feeder.begin_at(self._committed_v)  # so that solves since then leave no trace
         feeder.set_source(v_pu, angle_rad)
         feeder.set_loads(p_w, q_var)
         if feeder.der_names:

@@ -117,7 +117,7 @@ def build_curve(
     located = _BREAK_V_PU if which == "fast" else _SETTLED_BREAK_V_PU
     v_line = _Axis(lambda v: sample(v, f0), allowed, least_dv, located, most, options.core_v_pu)
     v_line.span(_start_points(v0, options), v0, _EDGE_V_PU)
-    v_line.guard()
+    v_line.guard(v0)
     known = [x for f in f_breaks if f_low + 0.01 < f < f_high - 0.01 for x in (f - 0.5 * _BREAK_HZ, f + 0.5 * _BREAK_HZ)]
     f_line = _Axis(lambda f: sample(v0, f), allowed, _LEAST_DF_HZ, _BREAK_HZ, _MOST_F)
     f_line.span(sorted({f_low, f0, f_high, *known}), f0, _LEAST_DF_HZ)
@@ -282,11 +282,10 @@ class _Axis:
     def _jumps(self) -> list[tuple[float, float]]:
         return sorted(self.pairs + self._unsound)
 
-    def guard(self) -> None:
-        """Solve a point on either side of every jump, or group of them, as far off as jumps move with frequency."""
-        jumps, (low, high) = self._jumps(), (self.solved[0], self.solved[-1])
-        for x in [x for a, b in jumps for x in (a - _MOVES_V_PU, b + _MOVES_V_PU)]:
-            if low < x < high and all(x <= a - _MOVES_V_PU or x >= b + _MOVES_V_PU for a, b in jumps):
+    def guard(self, origin: float) -> None:
+        """Solve a point at either end of the sound range, as far off the nearest jumps as those move with frequency."""
+        for x in self.sound(origin):
+            if x not in self.points and self.solved[0] < x < self.solved[-1]:
                 point = self.solve(x)
                 if point is not None:
                     self.points[x] = point

@@ -35,7 +35,7 @@ __all__ = ["FAST_S", "Base", "Point", "Study", "StudyError"]
 
 FAST_S = 2.0
 _ITERATIONS = 40
-_DER_TOLERANCE = 2e-4  # of the DERs' rating, all of them together
+_DER_TOLERANCE = 8e-4  # of the DERs' rating, all of them together
 _MARGIN_PU = 0.03
 _HZ_AS_PU = 0.03  # how far a hertz is, against voltage, when the nearest point is looked for
 _NEARLY_AT_REST = 0.005  # less than a tap

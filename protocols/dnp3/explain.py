@@ -1,7 +1,7 @@
 """A DNP3 frame in prose, for logs, teaching and the desk at which a bench does not work.
 
-    >>> print(explain(bytes.fromhex("0564 05c9 0a00 0100") + crc)) # doctest: +SKIP
-    Link frame from master 1 to outstation 10: request link status, no user data (10 octets).
+    >>> print(explain(bytes.fromhex("056405c001000004e921")))
+    Link frame from master 1024 to outstation 1: reset link states, no user data.
 
 The lines go from the outside in: the link frame, the transport segment, the application fragment, then each object header and its
 objects. Damage is described, never raised.
@@ -145,8 +145,9 @@ def _layout_words(header: ObjectHeader) -> str:
     if row is None or row.kind not in (Kind.STATIC, Kind.EVENT, Kind.COMMAND):
         return ""
     words = [_FIELD_WORDS[field] for field in row.layout.split() if field in _FIELD_WORDS]
-    words += ["with flags"] if row.flagged else []
-    words += ["with relative time"] if row.relative_time else ["with time"] if row.timed else []
+    parts = ["flags"] if row.flagged else []
+    parts += ["relative time"] if row.relative_time else ["time"] if row.timed else []
+    words += [f"with {' and '.join(parts)}"] if parts else []
     return f" ({' '.join(words)})" if words else ""
 
 

@@ -40,6 +40,10 @@ class NoAnswer(LinkError):
     """Nothing that answers the request came within the time."""
 
 
+class LineBusy(LinkError):
+    """Requests of others took all the time; this one was not sent."""
+
+
 class BadAnswer(LinkError):
     """What came does not answer the request: short, long, of another function, unit or transaction."""
 
@@ -195,17 +199,35 @@ class Link:
 
     async def request(self, unit: int, request: Request, timeout_s: float | None = None) -> tuple[bytes, int]:
         """Send one request and return (registers or packed bits that were read, nothing for a write; monotonic nanoseconds of the
-        answer's arrival). Raises LinkError, or ModbusException if the device refused."""
+        answer's arrival). `timeout_s` includes waiting for requests under way. Raises LinkError, or ModbusException if the device
+        refused."""
         if self._serial and unit == 0:
             raise ValueError("unit 0 on a serial line is a broadcast, which nothing answers")
-        async with self._turn:
+        remaining_s = self.timeout_s if timeout_s is None else timeout_s
+        if self._turn.locked():
+            remaining_s = await self._wait_for_turn(remaining_s)
+        else:
+            await self._turn.acquire()
+        try:
             session = self._session
             if session is None or not session.is_active():
                 because = f": {session.lost_because}" if session is not None and session.lost_because else ""
                 raise NoConnection(f"{self.address}: not connected{because}")
             if self._serial:
                 await self._wait_for_line(unit)
-            return await self._exchange(session, unit, request, self.timeout_s if timeout_s is None else timeout_s)
+            return await self._exchange(session, unit, request, remaining_s)
+        finally:
+            self._turn.release()
+
+    async def _wait_for_turn(self, timeout_s: float) -> float:
+        """Wait until requests before this one are through; what is left of the time."""
+        deadline_s = time.monotonic() + timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise LineBusy(f"{self.address}: other requests took {timeout_s:g} s") from None
+        return max(deadline_s - time.monotonic(), 0.0)
 
     async def _wait_for_line(self, unit: int) -> None:
         now = time.monotonic()

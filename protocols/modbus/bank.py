@@ -108,8 +108,8 @@ class Dispatcher:
         self.own_unit = next(iter(units)) if own_unit is None and len(units) == 1 else own_unit
         self.roles = roles
 
-    def answer(self, unit: int, pdu: bytes, role: str | None = None) -> bytes:
-        """Answer over TCP. An unknown unit gets exception 11, as a gateway answers for a device that is not on its network."""
+    def answer(self, unit: int, pdu: bytes, role: str | None = None) -> bytes | None:
+        """Answer over TCP; None (of a subclass that plays a faulty device) is silence. An unknown unit gets exception 11, as a gateway answers for a device that is not on its network."""
         bank = self.units.get(unit)
         if bank is None and unit in DIRECT_UNITS and self.own_unit is not None:
             bank = self.units[self.own_unit]

@@ -11,17 +11,18 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.modbus.adapter import DEFAULT_TIMEOUT_S, BadAnswer, Exchange, Link, LinkError, NoAnswer, NoConnection
+from protocols.modbus.adapter import DEFAULT_TIMEOUT_S, BadAnswer, Exchange, LineBusy, Link, LinkError, NoAnswer, NoConnection
 from protocols.modbus.address import Address
 from protocols.modbus.blocks import BlockDecoder, Floats, PointState, Scaler, States
 from protocols.modbus.pdu import ExceptionCode, ModbusException, Read
 from protocols.modbus.planner import PlannedRead, Range, ReadLimits, boundary, halves, plan_reads
 from protocols.modbus.points import SCALE_FACTOR_LIMIT, Point, PointError, Value
-from protocols.modbus.write import WriteResult, write_points
+from protocols.modbus.write import WriteResult, WriteState, write_points
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.25, 30.0  # a lost connection or silent unit: doubling from one to the other
 _END_S = 0.002  # requests end this long before the cycle, so that silence is seen as such
@@ -29,8 +30,7 @@ _SPLIT_ON = (ExceptionCode.ILLEGAL_DATA_ADDRESS, ExceptionCode.ILLEGAL_DATA_VALU
 _SILENT_ON = (ExceptionCode.GATEWAY_PATH_UNAVAILABLE, ExceptionCode.GATEWAY_TARGET_FAILED)
 
 
-@dataclass(frozen=True)
-class Readings:
+class Readings(NamedTuple):
     """What one cycle brought, by index into the device's points. `values` are engineering values, NaN where `states` (PointState)
     says that there is none; `t_ns` is the monotonic time of arrival, 0 before the first; strings are in `texts`."""
 
@@ -154,10 +154,9 @@ class Device:
             for unit in self._units:
                 self._plan(unit)
         try:
-            async with asyncio.timeout(budget_s):  # for a wait behind a write under way; a read ends by itself before
-                if await self._connect(start_s):
-                    await self._read_units(start_s)
-        except (TimeoutError, _OutOfTime):
+            if await self._connect(start_s):
+                await self._read_units(start_s)
+        except (LineBusy, _OutOfTime):
             self._problems.append(f"{self.name}: the cycle's {budget_s:g} s are used up")
         states = self._states.copy()
         values = self._scaler.scale(self._raw, states)
@@ -173,8 +172,9 @@ class Device:
                 self._connecting.failed(time.monotonic())
                 self._problems.append(str(error))
             else:
-                for unit in self._units:
-                    unit.backoff.worked()
+                if all(unit.is_silent for unit in self._units):  # it was the connection, not the units
+                    for unit in self._units:
+                        unit.backoff.worked()
                 return True
         self._states[:] = PointState.NO_CONNECTION
         return False
@@ -207,8 +207,9 @@ class Device:
                 self._connecting.worked()  # only now: a server that accepts and hangs up has not worked
 
     async def _read_unit(self, unit: _Unit) -> None:
-        """Read the unit's blocks. Raises NoAnswer, NoConnection, _OutOfTime."""
-        self._states[unit.refused] = PointState.REFUSED
+        """Read the unit's blocks. Raises NoAnswer, NoConnection, LineBusy, _OutOfTime."""
+        if unit.refused:
+            self._states[unit.refused] = PointState.REFUSED
         known, done = (len(self._refused), len(self._seams)), 0
         try:
             for block in unit.plan:
@@ -225,7 +226,7 @@ class Device:
         return [i for i in unit.points if self._states[i] == PointState.NOT_READ]
 
     async def _read(self, block: _Block) -> bool:
-        """Read a block; False if some of it was not read. Raises NoAnswer, NoConnection, _OutOfTime."""
+        """Read a block; False if some of it was not read. Raises NoAnswer, NoConnection, LineBusy, _OutOfTime."""
         granted_s = self._remaining_s()
         self._requests += 1
         try:
@@ -273,19 +274,22 @@ class Device:
 
     async def write(self, unit: int, values: Mapping[str, Value]) -> list[WriteResult]:
         """Write points of one unit, in the order given, and read them back; see `write.write_points`. Nothing is sent unless all
-        values fit. Raises PointError (an unknown or read-only point, a value out of limits, an unreadable scale factor)."""
+        values fit. Raises PointError (an unknown or read-only point, a value out of limits, a scale factor that is none)."""
         points = [self.point(unit, name) for name in values]
-        exponents = {name: await self._exponent(unit, name) for name in sorted({p.scale_factor for p in points if p.scale_factor})}
+        factors = sorted({point.scale_factor for point in points if point.scale_factor})
+        try:
+            exponents = {name: await self._exponent(unit, name) for name in factors}
+        except (LinkError, ModbusException) as error:
+            reason = f"scale factors cannot be read: {error}"
+            return [WriteResult(tuple(values), WriteState.NOT_SENT, tuple(values.values()), reason=reason)]
         return await write_points(self.link, points, list(values.values()), exponents)
 
     async def _exponent(self, unit: int, name: str) -> int:
-        """The scale factor, from the device: one that changed since the last cycle must not scale a command."""
+        """The scale factor, from the device: one that changed since the last cycle must not scale a command. Raises LinkError,
+        ModbusException, PointError."""
         point = self.point(unit, name)
         (read,) = plan_reads([point], self._limits)
-        try:
-            payload, _ = await self.link.request(unit, read.request)
-        except (LinkError, ModbusException) as error:
-            raise PointError(f"scale factor {name!r} cannot be read, so nothing was written: {error}") from error
+        payload, _ = await self.link.request(unit, read.request)
         exponent = int.from_bytes(payload, "big", signed=True)
         if abs(exponent) > SCALE_FACTOR_LIMIT:
             raise PointError(f"scale factor {name!r} is {exponent}, not a power of ten from -10 to 10: nothing was written")

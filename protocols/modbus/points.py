@@ -134,6 +134,8 @@ class Point:
             return f"unit {self.unit} is not in 0..255"
         if not (self.address >= 0 and self.address + self.words <= 0x10000):
             return f"address {self.address} with {self.words} registers leaves 0..65535"
+        if any(not 0 <= mark < 1 << 16 * self.words for mark in self.sentinels):
+            return f"sentinels are bit patterns of {16 * self.words} bits: {self.sentinels}"
         if self.table.is_bits and (self.type is not ValueType.BIT or self.bit is not None):
             return f"a {self.table.value} is of type bit and has no bit number"
         if not self.table.is_bits and (self.type is ValueType.BIT) != (self.bit is not None):

@@ -38,14 +38,16 @@ class TcpServer:
         context: ssl.SSLContext | None = None,
         max_connections: int = 64,
         frame_timeout_s: float = 5.0,
+        delay_s: float = 0.0,
     ) -> None:
+        """`frame_timeout_s`: how long a frame may take to arrive. `delay_s`: what the device takes to answer; may be changed."""
         if context is not None and dispatcher.roles is None:
             raise ValueError("a secured server needs roles: tell the dispatcher what each role may do")
         self.dispatcher = dispatcher
         self.host, self.port = host, port
         self._context = context
         self._max_connections = max_connections
-        self.frame_timeout_s = frame_timeout_s
+        self.frame_timeout_s, self.delay_s = frame_timeout_s, delay_s
         self.connections: dict[_Connection, None] = {}  # the one idle for longest first
         self._server: asyncio.Server | None = None
         self.requests = 0
@@ -136,10 +138,7 @@ class _Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         frames = self._splitter.feed(bytes(self._buffer[:nbytes]))
         if frames and self._transport is not None:
-            answer, role = self._server.dispatcher.answer, self._role
-            self._transport.write(
-                b"".join(tcp_frame(Adu(frame.unit, answer(frame.unit, frame.pdu, role), frame.transaction)) for frame in frames)
-            )
+            self._send(b"".join(self._answer(frame) for frame in frames))
             self._server.requests += len(frames)
             self._server.touch(self)
             self._stop_timer()
@@ -151,6 +150,18 @@ class _Connection(asyncio.BufferedProtocol):
         elif not self._splitter.pending:
             self._stop_timer()
 
+    def _answer(self, asked: Adu) -> bytes:
+        pdu = self._server.dispatcher.answer(asked.unit, asked.pdu, self._role)
+        return b"" if pdu is None else tcp_frame(Adu(asked.unit, pdu, asked.transaction))
+
+    def _send(self, frames: bytes) -> None:
+        if self._transport is None or not frames:
+            return
+        if self._server.delay_s > 0:
+            asyncio.get_running_loop().call_later(self._server.delay_s, self._transport.write, frames)
+        else:
+            self._transport.write(frames)
+
 
 class SerialServer:
     """Modbus RTU on a serial port, or on an open descriptor such as the controlling side of a pseudo terminal.
@@ -159,9 +170,13 @@ class SerialServer:
     answer would have taken on the line.
     """
 
-    def __init__(self, dispatcher: Dispatcher, line: SerialAddress, *, fd: int | None = None, pace: bool = False) -> None:
-        """With `fd` None, `line.path` is opened by `start`; otherwise the descriptor stays the caller's."""
+    def __init__(
+        self, dispatcher: Dispatcher, line: SerialAddress, *, fd: int | None = None, pace: bool = False, delay_s: float = 0.0
+    ) -> None:
+        """With `fd` None, `line.path` is opened by `start`; otherwise the descriptor stays the caller's. `delay_s`: what the device
+        takes to answer; may be changed."""
         self.dispatcher, self.line, self._pace = dispatcher, line, pace
+        self.delay_s = delay_s
         self._fd = fd
         self._port: serial.Serial | None = None
         self._splitter = RtuSplitter(max(line.silence_s, _SERIAL_GAP_S))
@@ -219,9 +234,10 @@ class SerialServer:
         if pdu is None:
             return
         frame = rtu_frame(Adu(adu.unit, pdu))
-        characters = len(adu.pdu) + 3 + len(frame)
-        delay_s = characters * self.line.character_s + 2 * self.line.silence_s if self._pace else 0.0
-        if delay_s:
+        delay_s = self.delay_s
+        if self._pace:
+            delay_s += (len(adu.pdu) + 3 + len(frame)) * self.line.character_s + 2 * self.line.silence_s
+        if delay_s > 0:
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._send, frame)
         else:
             self._send(frame)

@@ -207,6 +207,11 @@ class Engine:
         self.api.YMatrix_getVpointer(self._voltages)
         return np.frombuffer(self.ffi.buffer(self._voltages[0], self._n_nodes * 16), np.complex128).copy()
 
+    def set_node_voltages(self, phasors: NDArray[np.complex128]) -> None:
+        """Where the next solve's iteration begins; as `node_voltages` gives them."""
+        self.api.YMatrix_getVpointer(self._voltages)
+        np.frombuffer(self.ffi.buffer(self._voltages[0], self._n_nodes * 16), np.complex128)[:] = phasors
+
     def node_names(self) -> tuple[str, ...]:
         """'bus.phase' in the order of the engine's own vectors."""
         names = tuple(str(n).lower() for n in self.dss.Circuit.YNodeOrder())

@@ -57,6 +57,7 @@ class Feeder:
     def _open(self, head_bus: str) -> None:
         engine, model = self._engine, self.model
         self._t_s = 0.0
+        self._exact_ratio: dict[tuple[str, int], float] = {}
         engine.solve(CONTROLS_OFF, "first solve")  # makes the lists of nodes that everything below refers to
         self.node_names = engine.node_names()
         base_kv = engine.bus_base_kv()
@@ -181,6 +182,11 @@ class Feeder:
         """Phasor of each node to ground, V, [n_nodes]."""
         return self._engine.node_voltages()[1:]
 
+    def begin_at(self, phasor_v: NDArray[np.complex128]) -> None:
+        """Phasors, as `node_phasor_v` gives them, from which the next solve iterates. Without it that is the last solution, and
+        the same state may give other last digits, within the tolerance."""
+        self._engine.set_node_voltages(np.concatenate(([0.0], phasor_v)))
+
     def node_v_pu(self) -> FloatArray:
         """Voltage magnitude of each node to ground, [n_nodes]."""
         return np.abs(self._engine.node_voltages()[1:]) / self._base_v[1:]
@@ -205,15 +211,23 @@ class Feeder:
         return self._regs.get_int(b"tapnum")
 
     def set_taps(self, taps: ArrayLike) -> None:
-        """Move every regulator to a tap, [n_regs]."""
+        """Move every regulator to a tap, [n_regs]; to its exact ratio, which step by step is met up to rounding only."""
         wanted = np.asarray(taps).tolist()
         if len(wanted) != len(self.reg_names):
             raise ValueError(f"{len(wanted)} taps for {len(self.reg_names)} regulators")
         controls = self._engine.dss.RegControls
         for name, tap in zip(self.reg_names, wanted, strict=True):
             controls.Name(name)
-            if controls.TapNumber() != tap:
+            if controls.TapNumber() != tap or self._tap_ratio() != self._exact_ratio.get((name, tap)):
                 controls.TapNumber(tap)
+                self._exact_ratio[name, tap] = self._tap_ratio()
+
+    def _tap_ratio(self) -> float:
+        """Ratio of the winding that the active regulator moves."""
+        controls, transformers = self._engine.dss.RegControls, self._engine.dss.Transformers
+        transformers.Name(controls.Transformer())
+        transformers.Wdg(controls.TapWinding())
+        return float(transformers.Tap())
 
     def capacitor_states(self) -> NDArray[np.int32]:
         """Steps in service of each capacitor, [n_capacitors]."""

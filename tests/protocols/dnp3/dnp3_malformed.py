@@ -1,8 +1,8 @@
 """Seeded hostile octets for a DNP3 outstation, and a run that feeds them while a good master looks on.
 
 Damage is done on every layer: link frames with wrong check words, lengths, functions and addresses; transport segments out of
-order or without end; application fragments with crafted counts, ranges and qualifiers, truncated, mutated, or contradictory; and well
-formed requests nobody should send, such as floods of controls with NaN.
+order or without end; application fragments with crafted counts, ranges and qualifiers, truncated, mutated, or contradictory;
+and well formed requests nobody should send, such as floods of controls with NaN.
 """
 
 from __future__ import annotations

@@ -19,7 +19,9 @@ from protocols.modbus import (
     Dispatcher,
     Exchange,
     Link,
+    LinkError,
     MemoryBank,
+    ModbusException,
     NoAnswer,
     NoConnection,
     Point,
@@ -33,6 +35,7 @@ from protocols.modbus import (
     WriteState,
     poll,
 )
+from protocols.modbus.adapter import LineBusy
 from protocols.modbus.frame import Adu, tcp_frame
 from protocols.modbus.pdu import Read
 
@@ -310,8 +313,9 @@ def test_writes_are_read_back() -> None:
         ]
         async with TcpServer(Dispatcher({1: bank})) as server:
             device = Device("der", TcpAddress(HOST, server.port), points)
-            (offline,) = await device.write(1, {"r0": 1})
-            assert offline.state is WriteState.NOT_SENT
+            for values in ({"r0": 1}, {"r0": 1, "w": 50}):
+                (offline,) = await device.write(1, values)
+                assert offline.state is WriteState.NOT_SENT and offline.points == tuple(values)
             await device.cycle(1.0)
             values = {"r0": 7, "r1": 8, "w": 1234, "f": 0.1, "bit": True, "coil": True, "coils": True, "command": 9}
             results = await device.write(1, values)
@@ -328,6 +332,68 @@ def test_writes_are_read_back() -> None:
             assert server.requests - requests <= 2  # scale factors were read; nothing was written
             assert bank.read(Table.HOLDING, 0, 2) == b"\0\7\0\x08"
             device.close()
+
+    run(scenario)
+
+
+def test_random_answers_do_not_harm_the_client() -> None:
+    async def scenario() -> None:
+        rng = random.Random(3)
+
+        def script(request: Adu) -> bytes | None:
+            kind = rng.randrange(8)
+            if kind < 3:  # the right header around anything
+                pdu = bytes((rng.choice((1, 3, 4, 16, 23, 43, 0x83, 0x80, rng.randrange(256))),)) + rng.randbytes(
+                    rng.randrange(253)
+                )
+                return tcp_frame(Adu(request.unit, pdu, request.transaction))
+            if kind == 3:
+                return struct.pack(">HHHB", request.transaction, 0, rng.randrange(65536), 1) + rng.randbytes(rng.randrange(300))
+            if kind == 4:
+                return b"hang up" if rng.random() < 0.3 else None
+            if kind == 5:
+                return rng.randbytes(rng.randrange(1, 600))
+            return tcp_frame(Adu(request.unit, dispatcher.answer(1, request.pdu), request.transaction))
+
+        dispatcher = Dispatcher({1: counting_bank()})
+        good = 0
+        async with ScriptedServer(script) as server:
+            link = Link(TcpAddress(HOST, server.port), timeout_s=0.01)
+            for _ in range(800):
+                try:
+                    await link.connect()
+                    answer, _ = await link.request(1, Read(3, 7, 2))
+                except (LinkError, ModbusException):
+                    continue
+                assert answer == b"\0\7\0\x08"  # only ever the truth: no random answer fits the request
+                good += 1
+            link.close()
+        assert good > 100
+
+    run(scenario)
+
+
+def test_a_write_comes_between_the_reads_of_a_cycle_and_waits_no_longer_than_it_may() -> None:
+    async def scenario() -> None:
+        dispatcher = Dispatcher({1: counting_bank()})
+
+        def script(request: Adu) -> bytes | None:
+            if request.pdu[0] == 4:
+                return None
+            return tcp_frame(Adu(1, dispatcher.answer(1, request.pdu), request.transaction))
+
+        async with ScriptedServer(script) as server:
+            link = Link(TcpAddress(HOST, server.port), timeout_s=0.3)
+            await link.connect()
+            hanging = asyncio.create_task(link.request(1, Read(4, 0, 1)))
+            await asyncio.sleep(0)
+            with pytest.raises(LineBusy):
+                await link.request(1, Read(3, 0, 1), 0.1)
+            waited = asyncio.create_task(link.request(1, Read(3, 5, 1), 0.5))
+            with pytest.raises(NoAnswer):
+                await hanging
+            assert (await waited)[0] == b"\0\5"
+            link.close()
 
     run(scenario)
 

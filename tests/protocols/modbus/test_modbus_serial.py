@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import time
 import tty
 from collections.abc import Callable, Coroutine, Iterator
@@ -141,6 +142,27 @@ def test_wrong_answers_are_refused(line: Line, answer: bytes, error: type[Except
         with pytest.raises((BadAnswer, NoAnswer)) as refusal:
             await link.request(1, Read(3, 0, 2))
         assert refusal.type is error or refusal.type is BadAnswer
+        loop.remove_reader(line.fd)
+        link.close()
+
+    run(scenario)
+
+
+def test_random_bytes_on_the_line_are_never_an_answer(line: Line) -> None:
+    async def scenario() -> None:
+        rng, loop = random.Random(5), asyncio.get_running_loop()
+
+        def babble() -> None:
+            os.read(line.fd, 100)
+            start = bytes((1, rng.choice((1, 3, 3, 3, 4, 0x83, 43, 24, rng.randrange(256)))))
+            os.write(line.fd, start + rng.randbytes(rng.randrange(1, 300)))
+
+        loop.add_reader(line.fd, babble)
+        link = Link(line.address, timeout_s=0.003)
+        await link.connect()
+        for unit in range(1, 248):
+            with pytest.raises((BadAnswer, NoAnswer)):
+                await link.request(unit, Read(3, 0, 2))
         loop.remove_reader(line.fd)
         link.close()
 

@@ -210,7 +210,7 @@ def malformed(rng: random.Random) -> bytes:
 
 async def attack(frames: int, seed: int) -> tuple[float, float]:
     """Send malformed frames, a good request after each hundred. Returns the slowest good answer, s, and the growth of memory
-    between a tenth of the way and the end, both with the attackers gone."""
+    between a third of the way and the end, both with the attackers gone."""
     rng, loop = random.Random(seed), asyncio.get_running_loop()
     slowest_s = 0.0
     tracemalloc.start()
@@ -240,7 +240,7 @@ async def attack(frames: int, seed: int) -> tuple[float, float]:
                     started = time.perf_counter()
                     assert len((await good.request(1, Read(3, 1, 1), 1.0))[0]) == 2
                     slowest_s = max(slowest_s, time.perf_counter() - started)
-                if i == frames // 10:
+                if i == frames // 3:
                     early = await settled_bytes()
             growth = await settled_bytes() / early - 1
             good.close()
