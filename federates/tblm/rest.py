@@ -10,7 +10,7 @@ from federates.grid.feeder.regulators import Regulators
 
 Floats = NDArray[np.float64]
 
-RATIO_STILL = 4e-4
+RATIO_STILL = 2e-4
 """Per unit of ratio: a regulator whose next move is smaller is at rest."""
 _SWEEPS = 8  # of the linear problem of the regulators among themselves
 _PROBE = 1e-3

@@ -35,7 +35,7 @@ __all__ = ["FAST_S", "Base", "Point", "Study", "StudyError"]
 
 FAST_S = 2.0
 _ITERATIONS = 40
-_DER_TOLERANCE = 8e-4  # of the DERs' rating, all of them together
+_DER_TOLERANCE = 4e-4  # of the rating of all DER: P and Q by which all together may miss their answer
 _MARGIN_PU = 0.03
 _HZ_AS_PU = 0.03  # how far a hertz is, against voltage, when the nearest point is looked for
 _NEARLY_AT_REST = 0.005  # less than a tap
@@ -229,7 +229,7 @@ class Study:
         return not (quiet_v and quiet_f)
 
     def _answer(self, f_hz: float, horizon_s: float, state: _DerState) -> tuple[_DerState, float]:
-        """Let the DER answer the voltages of the last solve; gives their new state and the largest change of a DER's power.
+        """Let the DER answer the voltages of the last solve; gives their new state and the sum of the changes of P and Q.
 
         Who has tripped or ceased stays so: else a DER that ceases at 1.1 pu would come back as soon as its own absence has
         lowered the voltage, and never rest."""
@@ -244,7 +244,7 @@ class Study:
         q = np.where(flows, out.q_var + self._offset_q_var, np.where(ceasing, out.q_var, 0.0))
         new = _DerState(in_service, ceased)
         miss = np.concatenate((p - self._der[0], q - self._der[1]))
-        moved = float(np.abs(miss).max())
+        moved = float(np.abs(miss).sum())
         if moved > self._der_tolerance:
             p, q = self._secant(np.concatenate((p, q)), miss) if new.same(state) else (p, q)
             self._der = (p, q)

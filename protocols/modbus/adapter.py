@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +30,11 @@ DEFAULT_TIMEOUT_S = 1.0
 
 
 class LinkError(Exception):
-    """A request has no usable answer. For a write this means: it may or may not have acted."""
+    """A request has no usable answer. If it was `sent`, and was a write, it may or may not have acted."""
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class NoConnection(LinkError):
@@ -89,6 +94,8 @@ class _Session(TransactionManager):
         framer = (FramerRTU if serial else FramerSocket)(_Unparsed(False))
         super().__init__(params, framer, 0, False, self._keep, None, None)
         self._serial = serial
+        if serial:  # pymodbus hangs up after a few unanswered requests: right for a host, wrong for a line that others share
+            self.max_until_disconnect = self.count_until_disconnect = sys.maxsize
         self.sent = b""
         self.received = b""
         self.lost_because = ""
@@ -106,7 +113,7 @@ class _Session(TransactionManager):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost_because = str(exc) if exc is not None else "the other end closed it"
+        self.lost_because = self.lost_because or (str(exc) if exc is not None else "the other end closed it")
         super().connection_lost(exc)
         if not self.response_future.done():
             self.response_future.set_exception(NoConnection(f"connection lost: {self.lost_because}"))
@@ -212,7 +219,7 @@ class Link:
             session = self._session
             if session is None or not session.is_active():
                 because = f": {session.lost_because}" if session is not None and session.lost_because else ""
-                raise NoConnection(f"{self.address}: not connected{because}")
+                raise NoConnection(f"{self.address}: not connected{because}", sent=False)
             if self._serial:
                 await self._wait_for_line(unit)
             return await self._exchange(session, unit, request, remaining_s)
@@ -226,15 +233,14 @@ class Link:
             async with asyncio.timeout(timeout_s):
                 await self._turn.acquire()
         except TimeoutError:
-            raise LineBusy(f"{self.address}: other requests took {timeout_s:g} s") from None
+            raise LineBusy(f"{self.address}: other requests took {timeout_s:g} s", sent=False) from None
         return max(deadline_s - time.monotonic(), 0.0)
 
     async def _wait_for_line(self, unit: int) -> None:
         now = time.monotonic()
         if now < self._quarantine_until.get(unit, 0.0):
-            raise NoAnswer(
-                f"{self.address} unit {unit}: waiting for a late answer to pass; an RTU answer does not say what it answers"
-            )
+            # An RTU answer does not say which request it answers: one more now could be given the late answer of the last.
+            raise NoAnswer(f"{self.address} unit {unit}: not asked while a late answer may still come", sent=False)
         if now < self._line_free_at:
             await asyncio.sleep(self._line_free_at - now)
 

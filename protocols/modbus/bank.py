@@ -109,7 +109,8 @@ class Dispatcher:
         self.roles = roles
 
     def answer(self, unit: int, pdu: bytes, role: str | None = None) -> bytes | None:
-        """Answer over TCP; None (of a subclass that plays a faulty device) is silence. An unknown unit gets exception 11, as a gateway answers for a device that is not on its network."""
+        """Answer over TCP; None (of a subclass that plays a faulty device) is silence. An unknown unit gets exception 11, as a
+        gateway answers for a device that is not on its network."""
         bank = self.units.get(unit)
         if bank is None and unit in DIRECT_UNITS and self.own_unit is not None:
             bank = self.units[self.own_unit]

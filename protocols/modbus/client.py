@@ -21,7 +21,7 @@ from protocols.modbus.address import Address
 from protocols.modbus.blocks import BlockDecoder, Floats, PointState, Scaler, States
 from protocols.modbus.pdu import ExceptionCode, ModbusException, Read
 from protocols.modbus.planner import PlannedRead, Range, ReadLimits, boundary, halves, plan_reads
-from protocols.modbus.points import SCALE_FACTOR_LIMIT, Point, PointError, Value
+from protocols.modbus.points import SCALE_FACTOR_LIMIT, Point, PointError, Value, raw_from_registers
 from protocols.modbus.write import WriteResult, WriteState, write_points
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.25, 30.0  # a lost connection or silent unit: doubling from one to the other
@@ -290,8 +290,8 @@ class Device:
         point = self.point(unit, name)
         (read,) = plan_reads([point], self._limits)
         payload, _ = await self.link.request(unit, read.request)
-        exponent = int.from_bytes(payload, "big", signed=True)
-        if abs(exponent) > SCALE_FACTOR_LIMIT:
+        exponent = raw_from_registers(point, payload)
+        if not isinstance(exponent, int) or abs(exponent) > SCALE_FACTOR_LIMIT:
             raise PointError(f"scale factor {name!r} is {exponent}, not a power of ten from -10 to 10: nothing was written")
         return exponent
 

@@ -8,6 +8,7 @@ loop, connections (the one idle for longest gives way), the time a frame may tak
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
@@ -21,6 +22,7 @@ from protocols.modbus.bank import Dispatcher
 from protocols.modbus.frame import Adu, RtuSplitter, TcpSplitter, rtu_frame, tcp_frame
 from protocols.modbus.security import CertificateError, peer_role
 
+_LOG = logging.getLogger(__name__)
 _TURN_BYTES = 8192  # read per connection and turn of the event loop: one flooding client does not starve the others
 _HANDSHAKE_S = 5.0
 _SERIAL_GAP_S = 0.05  # shortest silence taken for the end of a frame: operating systems deliver the bytes of one frame late
@@ -107,7 +109,8 @@ class _Connection(asyncio.BufferedProtocol):
         if tls is not None:
             try:
                 self._role = peer_role(tls)
-            except CertificateError:
+            except CertificateError as error:
+                _LOG.warning("connection from %s refused: %s", transport.get_extra_info("peername"), error)
                 self.abort()
 
     def abort(self) -> None:
@@ -234,13 +237,10 @@ class SerialServer:
         if pdu is None:
             return
         frame = rtu_frame(Adu(adu.unit, pdu))
-        delay_s = self.delay_s
+        delay_s = self.delay_s + self.line.silence_s  # masters need the silence to see where their request ended
         if self._pace:
-            delay_s += (len(adu.pdu) + 3 + len(frame)) * self.line.character_s + 2 * self.line.silence_s
-        if delay_s > 0:
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._send, frame)
-        else:
-            self._send(frame)
+            delay_s += (len(adu.pdu) + 3 + len(frame)) * self.line.character_s + self.line.silence_s
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._send, frame)
 
     def _send(self, frame: bytes) -> None:
         self._outgoing += frame

@@ -57,7 +57,7 @@ class Scan:
 
 
 async def scan(link: Link, unit: int = 1) -> Scan:
-    """Walk a device's models. Raises SunSpecError for no map or one without end; LinkError for no answer."""
+    """Walk a device's models. Raises SunSpecError for no map or one without end; LinkError, ModbusException."""
     base = await _find_base(link, unit)
     address, models = base + 2, list[FoundModel]()
     seen: set[int] = set()

@@ -25,7 +25,7 @@ class WriteState(Enum):
     REFUSED = "refused"  # the device answered with an exception: nothing was written
     DIFFERENT = "different"  # acknowledged, but the device holds something else
     UNKNOWN = "unknown"  # no valid answer: it may have acted, or may still
-    NOT_SENT = "not sent"  # no connection, or an earlier write of the same call did not succeed
+    NOT_SENT = "not sent"  # no connection, a line in use, or an earlier write of the same call did not succeed
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ async def write_points(
 
 
 async def _write(link: Link, write: PlannedWrite, powers: Mapping[str, int]) -> WriteResult:
-    if not link.connected:
-        return _result(write, powers, WriteState.NOT_SENT, reason=f"{link.address}: not connected")
     answer, doubt = b"", ""
     try:
         answer, _ = await link.request(write.unit, write.request)
     except ModbusException as error:
         return _result(write, powers, WriteState.REFUSED, reason=str(error))
     except LinkError as error:
+        if not error.sent:
+            return _result(write, powers, WriteState.NOT_SENT, reason=str(error))
         doubt = str(error)
     checked = all(point.readback and point.access != "w" for point in write.points)
     if not checked:

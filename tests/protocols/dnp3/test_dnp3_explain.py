@@ -62,7 +62,7 @@ def test_a_report_is_explained_with_indications_quality_and_time():
         ),
         ("c0 01 20000705", ["analog input event: count 5"]),
         ("c0 02 50010007 07 00", ["internal indications: point 7", "[7] set to 0"]),
-        ("c0 02 32010701 7b0010a5d401", ["time and date: count 1", "[0] 2033-12-29 01:26:53.435 UTC"]),
+        ("c0 02 32010701 7bdc20749701", ["time and date: count 1", "[0] 2025-06-15 15:06:40.123 UTC"]),
         ("c0 02 32010701 ffffffffffff", ["281474976710655 ms since 1970"]),
         ("c0 81 8000 34010701 4600", ["Indications: device restart", "[0] 70 s"]),
         ("c0 81 0000 01010002 0a 05 01", ["binary input (packed): points 2 to 10", "[4] on", "[5] off", "[10] on"]),

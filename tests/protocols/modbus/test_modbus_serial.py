@@ -28,6 +28,7 @@ from protocols.modbus import (
 )
 from protocols.modbus.frame import Adu, rtu_frame
 from protocols.modbus.pdu import Read
+from protocols.modbus.write import write_points
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -110,6 +111,8 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(line: Line) -> 
             await link.request(1, Read(3, 0, 1))
         with pytest.raises(NoAnswer, match="late answer"):  # nothing goes out: the answer could still come
             await link.request(1, Read(3, 5, 1))
+        (write,) = await write_points(link, registers(1), [5])
+        assert write.state is WriteState.NOT_SENT
         os.write(line.fd, rtu_frame(Adu(1, b"\x03\x02\0\x07")))
         await asyncio.sleep(0.12)
         answering = asyncio.get_running_loop()
