@@ -49,7 +49,7 @@ OUTPUTS: Mapping[str, Mapping[str, KindPort]] = {
         **_READINGS, "reading_p_w": _W, "reading_q_var": _VAR, "reading_v_pu": _PU, "coverage": _NUMBER, "age_s": KindPort("s"),
         "energy_wh": _WH, "outage": _EVENT,
     },
-    "tblm": {"tblm": _DOCUMENT},
+    "tblm": {"tblm": _DOCUMENT, "verification": _DOCUMENT},
     "ems": {"prediction": _DOCUMENT, "outcome": _DOCUMENT, "ack": _EVENT},
 }  # fmt: skip
 INPUTS: Mapping[str, Mapping[str, KindPort]] = {

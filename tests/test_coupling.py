@@ -94,7 +94,9 @@ def test_beyond_the_nose_the_run_ends_with_the_cause_and_does_not_hang(max_itera
     with pytest.raises(FederateFailure) as caught:
         run_local(federation_, MemoryRecorder())
     assert caught.value.federate in ("grid", "f15") and caught.value.t_ns == 0
-    assert any(word in caught.value.cause for word in ("no power flow solution", "no convergence", "do not agree", "did not converge"))
+    assert any(
+        word in caught.value.cause for word in ("no power flow solution", "no convergence", "do not agree", "did not converge")
+    )
 
 
 def test_a_feeder_beyond_its_own_nose_is_named(tmp_path: Path) -> None:

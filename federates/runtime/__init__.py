@@ -11,6 +11,6 @@ order of calls within an instant irrelevant, so that a loop and twenty processes
 `seat.py` holds that rule: when a federate is called, what it is handed, and what its answer becomes. Both runners are thin
 loops around seats; nothing about timing lives anywhere else.
 
-Superdense time: where two federates iterate at an instant t (a start, or `coupling: iterate`), round k takes place at
-t + k nanoseconds on the wire, while the federate is told t. Periods are therefore whole microseconds.
+Superdense time: where two federates iterate at an instant t (a start, or `coupling: iterate`), its rounds take
+place within the microsecond after t on the wire, while the federate is told t. All calls are therefore on whole microseconds.
 """

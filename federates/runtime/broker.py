@@ -57,9 +57,7 @@ def serve_broker(port_file: Path, federates: int, log: Path, beat: Callable[[], 
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        options = (
-            f"--federates={federates} --local_interface=127.0.0.1 --port={port} --disable_timer --globaltime --logfile={log}"
-        )
+        options = f"--federates={federates} --local_interface=127.0.0.1 --port={port} --disable_timer --globaltime --logfile={log}"
         broker = h.helicsCreateBroker(CORE, "", f"{options} --loglevel=error")
         if h.helicsBrokerIsConnected(broker):
             break

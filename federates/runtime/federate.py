@@ -17,7 +17,10 @@ DEFAULT_EVENT_DELAY_NS = MS_NS
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step gives: values to publish, and when to be called again before the next period is due (None: only then)."""
+    """What a step gives: values to publish, and when to be called again beside its periods (at the next whole microsecond).
+
+    A new wish takes the place of one that is still open; None leaves that as it is.
+    """
 
     outputs: Outputs = field(default_factory=dict)
     next_ns: int | None = None
@@ -28,8 +31,8 @@ class Federate(Protocol):
     """A part of the simulated world. A Protocol, not a base class.
 
     It is called at multiples of `period_ns`, at a `next_ns` it asked for, and when an event reaches one of its event ports;
-    never otherwise. `start` gives the first value of every vector output. `step` publishes, and must not change its inputs,
-    print, sleep or open sockets.
+    never otherwise, and always on a whole microsecond. `start` gives the first value of every vector output. `step` publishes, and
+    must not change its inputs, print, sleep or open sockets.
     """
 
     @property

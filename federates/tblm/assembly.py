@@ -11,6 +11,7 @@ import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ from federates.tblm.model import (
     Version,
 )
 from federates.tblm.snapshot import SCADA_PORTS, Allocation, FeederSnapshot
-from federates.tblm.study import FAST_S, Base, Study
+from federates.tblm.study import FAST_S, Base, Study, StudyError
 from federates.tblm.views import exponent_fit, frequency_coefficients, zip_fit
 
 NAMESPACE = uuid.UUID("5f1d4c9e-2f0b-5a57-9d35-6a1a5c0b7e11")
@@ -48,6 +49,7 @@ _TELLING_HEAD = 0.2  # of S: below it the ratio of bus to head power says nothin
 _FACTOR_SPREAD = 0.5  # like feeders together are within this part of count times the solved one
 _RESIDUAL_PCT = 2.0
 _COVERED = 0.9
+_VERIFIED = 4  # full solves beside each curve
 
 
 class Assembler:
@@ -104,6 +106,23 @@ class Assembler:
             like,
             snapshot.sources(),
         )
+
+    def verification(self, study: Study, tblm: Tblm) -> list[dict[str, Any]]:
+        """Full solves at random places in the range of each curve of the document just made: {set, V_pu, f_Hz, P_W, Q_var} of the
+        bus. The places are drawn by the snapshot's identity; a place without a solution is left out."""
+        like, points = tblm.like_feeders, []
+        rng = np.random.Generator(np.random.Philox(key=int(tblm.version.snapshot_id[:16], 16)))
+        for curve in tblm.load.curves:
+            solve = study.fast if curve.set == "fast" else study.settled
+            for _ in range(_VERIFIED):
+                v, f = (float(rng.uniform(*bounds)) for bounds in (curve.range_ok.V_pu, curve.range_ok.f_Hz))
+                try:
+                    point = solve(v, f)
+                except StudyError:
+                    continue
+                p_w, q_var = like.factor * point.p_w + like.offset_P_W, like.factor * point.q_var + like.offset_Q_var
+                points.append({"set": curve.set, "V_pu": v, "f_Hz": f, "P_W": p_w, "Q_var": q_var})
+        return points
 
     def _curve(self, which: CurveSet, solve: Solve, horizon_s: float, base: Base, like: LikeFeeders) -> Curve:
         band = (self.model.vmin_pu, self.model.vmax_pu)

@@ -103,7 +103,10 @@ class TblmBuilder:
             Port("ack", doc="EMS: {seq, accepted, reason}", kind="event"),
             Port("request", doc="asks for a document now; any payload", kind="event"),
         )
-        self.outputs: Sequence[Port] = (Port("tblm", ids=bus, doc="the TBLM of the bus", kind="document"),)
+        self.outputs: Sequence[Port] = (
+            Port("tblm", ids=bus, doc="the TBLM of the bus", kind="document"),
+            Port("verification", ids=bus, doc="full solves beside a document's curves: {bus, seq, points}", kind="document"),
+        )
         self._watched: dict[str, Trigger] = {
             **dict.fromkeys(feeder.switch_names, "topology"),
             **dict.fromkeys(feeder.capacitor_names, "capacitor"),
@@ -113,6 +116,7 @@ class TblmBuilder:
 
     def _reset(self) -> None:
         self._seq = 0
+        self._checks: list[dict[str, Any]] = []
         self._last: Tblm | None = None
         self._published_ns = -NEVER_NS
         self._pending: _Pending | None = None
@@ -150,7 +154,13 @@ class TblmBuilder:
         if self._pending:
             wanted = self._rebuild_ns(self._pending) if self._pending.marked else t_ns
             next_ns = min(next_ns, max(wanted, self._published_ns + p.least_gap_ns, t_ns + MS_NS))
-        return Step({"tblm": to_json(tblm)} if tblm else {}, next_ns)
+        if tblm is None:
+            return Step({}, next_ns)
+        checks, self._checks = self._checks, []
+        outputs: dict[str, Any] = {"tblm": to_json(tblm)}
+        if checks:
+            outputs["verification"] = {"bus": self.params.bus, "seq": tblm.version.seq, "points": checks}
+        return Step(outputs, next_ns)
 
     # ---- what has changed
 
@@ -233,6 +243,7 @@ class TblmBuilder:
             tblm = make(study, snapshot, as_filed(study), validity, trigger, (why, "loads of the network file taken"), bad=True)
         else:
             self._devices = base.state
+            self._checks = self._assembler.verification(study, tblm)
         self._last = tblm
         return self._numbered(t_ns, tblm)
 

@@ -41,7 +41,7 @@ _LEAST_DF_HZ = 0.1
 _MOST_F = 40
 _BESIDE_V0_PU = 0.015
 _COARSE_V_PU = 0.02  # no cell outside the core is halved below this
-_APART_V_PU = 0.0125  # what frequency changes is checked in cells of V no narrower than this
+_APART_V_PU = 0.025  # what frequency changes is checked in cells of V no narrower than this
 
 
 @dataclass(frozen=True)
@@ -128,13 +128,15 @@ def build_curve(
     nominal = np.array([_pq(point) for point in nominal_points]).T
     changes: dict[int, Floats] = {f.index(f0): np.zeros_like(nominal)}
     worst = max(v_line.worst, f_line.worst)
+    sound = v_line.sound(v0)
+    ends = {min(range(len(v)), key=lambda i: abs(v[i] - x)) for x in (sound[0], v0, sound[1])}
     for side in (range(f.index(f0)), range(len(f) - 1, f.index(f0), -1)):
-        # Inwards: the change is largest at the ends, and voltages that are enough there are enough within.
-        ends = {0, v.index(v0), len(v) - 1}
-        anchors, refine = ends | {v.index(x) for x in v_line.beside_jumps()}, True
+        # Inwards: the change is largest at the ends, and voltages that are enough there are enough within. Outside the sound
+        # range of voltages it is held.
+        anchors, refine = ends, True
         for j in side:
             small = not refine and _largest(_pq(f_line.points[f[j]]) - nominal[:, v.index(v0)]) < allowed
-            found = _change(sample, v, f[j], f0, ends if small else anchors, allowed if refine else math.inf, v_line.sound(v0))
+            found = _change(sample, v, f[j], f0, ends if small else anchors, allowed if refine else math.inf, sound)
             if found is not None:
                 changes[j], needed, error = found
                 anchors = needed if refine else anchors
@@ -152,7 +154,7 @@ def build_curve(
         Axes(v_grid, f_grid),
         _rows(table[0]),
         _rows(table[1]),
-        Range(v_line.sound(v0), (f_grid[0], f_grid[-1])),
+        Range(sound, (f_grid[0], f_grid[-1])),
         (*v_line.breakpoints("V_pu"), *f_line.breakpoints("f_Hz"), *_band_crossings(nominal_points, v, load_band_pu)),
         options.tolerance_pct,
         100.0 * worst / s_va,
@@ -195,7 +197,6 @@ class _Axis:
         self.pairs: list[tuple[float, float]] = []  # both sides of a jump
         self.worst = 0.0
         self._failed: list[float] = []
-        self._guards: list[float] = []
         self._spare: set[float] = set()  # middles that lay on the line
         self._unsound: list[tuple[float, float]] = []  # cells left with more than the tolerance outside the core
 
@@ -289,11 +290,6 @@ class _Axis:
                 point = self.solve(x)
                 if point is not None:
                     self.points[x] = point
-                    self._guards.append(x)
-
-    def beside_jumps(self) -> list[float]:
-        """Both sides of every located jump, and the points that `guard` added."""
-        return sorted({x for pair in self.pairs for x in pair} | set(self._guards))
 
     def sound(self, origin: float) -> tuple[float, float]:
         """The range around `origin` that is clear of jumps, wherever frequency moves them, and of cells left with a large

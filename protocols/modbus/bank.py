@@ -37,7 +37,8 @@ class Bank(Protocol):
 
 
 class MemoryBank:
-    """Tables in memory, each a set of blocks. `on_write(table, address, count)` is called after each accepted write of a client."""
+    """Tables in memory, each a set of blocks. `on_write(table, address, count)` is called after each write of a client and may
+    raise ModbusException, which undoes the write and is the client's answer."""
 
     def __init__(self, on_write: Callable[[Table, int, int], None] | None = None) -> None:
         self.on_write = on_write
@@ -90,9 +91,14 @@ class MemoryBank:
         offset, _, flags = self._find(table, address, count)
         if not all(flags[offset : offset + count]):
             raise ModbusException(ExceptionCode.ILLEGAL_DATA_ADDRESS, f"{table.value} {address}+{count} is read-only")
+        before = self.read(table, address, count)
         self.set(table, address, values)
         if self.on_write is not None:
-            self.on_write(table, address, count)
+            try:
+                self.on_write(table, address, count)
+            except ModbusException:
+                self.set(table, address, before)
+                raise
 
 
 class Dispatcher:

@@ -129,7 +129,8 @@ async def _found(link: Link, unit: int, model_id: int, address: int, length: int
 class SunSpecServer:
     """A register bank that shows models, filled from plain values and written by clients where the definitions allow it.
 
-    `on_write(values)` is told the flat names and engineering values of the points that a client has written.
+    `on_write(values)` is told the flat names and engineering values of the points that a client has written; if it raises
+    ModbusException, the write is undone and the client gets the exception.
     """
 
     def __init__(

@@ -9,7 +9,20 @@ import numpy as np
 from federates.runtime.federate import S_NS
 from federates.runtime.port import Document, canonical_json
 from federates.tblm.model import (
-    Axes, Bus, Curve, DerSummary, LikeFeeders, Load, NativeVsDer, OperatingPoint, QualityOfData, Range, Tblm, Validity, Version, to_json,
+    Axes,
+    Bus,
+    Curve,
+    DerSummary,
+    LikeFeeders,
+    Load,
+    NativeVsDer,
+    OperatingPoint,
+    QualityOfData,
+    Range,
+    Tblm,
+    Validity,
+    Version,
+    to_json,
 )  # fmt: skip
 
 HASH = "a" * 64

@@ -66,7 +66,13 @@ def test_it_degrades_to_the_last_good_one_and_after_its_expiry_to_constant_power
     mailbox = box()
     mailbox.take(made(1, seq=1, horizon_s=60.0), 0)
     modes = []
-    for t_s, document_ in ((10, None), (30, made(2, seq=2, flag="bad")), (60, None), (61, None), (70, made(3, seq=3, at_ns=70 * S_NS))):
+    for t_s, document_ in (
+        (10, None),
+        (30, made(2, seq=2, flag="bad")),
+        (60, None),
+        (61, None),
+        (70, made(3, seq=3, at_ns=70 * S_NS)),
+    ):
         if document_ is not None:
             mailbox.take(document_, t_s * S_NS)
         modes.append(mailbox.usable(t_s * S_NS)[0])

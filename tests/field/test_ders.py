@@ -34,7 +34,9 @@ class Run:
         self.t_ns = 0
         self.v_pu, self.f_hz = np.ones(7), 60.0
 
-    def step(self, t_ns: int, *commands: dict[str, Any], emergency: tuple[dict[str, Any], ...] = (), **given: Any) -> dict[str, Any]:
+    def step(
+        self, t_ns: int, *commands: dict[str, Any], emergency: tuple[dict[str, Any], ...] = (), **given: Any
+    ) -> dict[str, Any]:
         inputs: dict[str, Any] = {"v_pu": Sample.of(self.v_pu, t_ns), "f_hz": Sample.of(self.f_hz, t_ns), **given}
         for name, payloads in (("command", commands), ("emergency", emergency)):
             inputs[name] = tuple(Event(t_ns, "test.out", k + 1, payload) for k, payload in enumerate(payloads))
@@ -63,7 +65,13 @@ def test_a_trip_is_reported_lasts_and_ends_after_delay_and_ramp() -> None:
     tripped = run.step(3 * S_NS, {"action": "trip", "units": "pv1"})
     events = [row["event"] for row in tripped["soe"]]
     assert events == ["trip", "der_trip"] and tripped["soe"][0]["units"] == ["pv1"]
-    assert tripped["soe"][1] == {"event": "der_trip", "der": "pv1", "from": "continuous", "to": "trip", "p_before_w": pytest.approx(100e3)}
+    assert tripped["soe"][1] == {
+        "event": "der_trip",
+        "der": "pv1",
+        "from": "continuous",
+        "to": "trip",
+        "p_before_w": pytest.approx(100e3),
+    }
     assert tripped["p_w"] == pytest.approx([0.0, 10e3, 20e3], rel=1e-6)
     assert run.until(30 * S_NS)["p_w"][0] == 0.0
     run.step(31 * S_NS, {"action": "permit_service", "units": ["pv1"]})

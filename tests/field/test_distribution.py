@@ -92,11 +92,13 @@ def test_loads_follow_frequency_by_their_class() -> None:
 def test_at_the_start_controls_are_at_rest_and_later_the_ltc_waits_for_its_delay() -> None:
     run = Run()
     run.step(0)
-    ltc = [i for i, name in enumerate(run.names("tap")) if "substation" in name][0]
+    ltc = next(i for i, name in enumerate(run.names("tap")) if "substation" in name)
     tap, moves = run.first["tap"][ltc], []
     for k in range(1, 60):
         outputs = run.step(k * S_NS, v_pu=0.94)
-        moves += [(k, row["from"], row["to"]) for row in outputs["soe"] if row["event"] == "tap" and "substation" in row["regulator"]]
+        moves += [
+            (k, row["from"], row["to"]) for row in outputs["soe"] if row["event"] == "tap" and "substation" in row["regulator"]
+        ]
     assert moves and 30 <= moves[0][0] <= 32 and moves[0][1] == tap
     assert outputs["tap"][ltc] == moves[-1][2] > tap
 
@@ -115,7 +117,9 @@ def test_commands_are_carried_out_and_reported_and_a_later_solve_keeps_them() ->
     run = Run(IEEE123)
     for t_ns in (0, S_NS):
         switch = "sw2" if t_ns else "sw6"
-        outputs = run.step(t_ns, {"action": "open_switch", "switch": switch}, {"action": "set_capacitor", "capacitor": "c83", "steps": 0})
+        outputs = run.step(
+            t_ns, {"action": "open_switch", "switch": switch}, {"action": "set_capacitor", "capacitor": "c83", "steps": 0}
+        )
         assert outputs["soe"][:2] == [
             {"event": "open_switch", "switch": switch, "closed": False},
             {"event": "set_capacitor", "capacitor": "c83", "steps": 0},

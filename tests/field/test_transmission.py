@@ -22,7 +22,9 @@ ONE = (Attachment("f", "16"),)
 FED_W, FED_VAR = 120e6, 30e6
 
 
-def inputs(federate: TransmissionFederate, fed_w: float = FED_W, commands: tuple[dict[str, Any], ...] = (), t_ns: int = 0) -> dict[str, Any]:
+def inputs(
+    federate: TransmissionFederate, fed_w: float = FED_W, commands: tuple[dict[str, Any], ...] = (), t_ns: int = 0
+) -> dict[str, Any]:
     """Every feeder draws `fed_w` in three equal phases."""
     made: dict[str, Any] = {}
     for port in federate.inputs:
@@ -103,7 +105,9 @@ def test_a_trip_gives_the_initial_slope_and_the_steady_deviation_of_the_closed_f
         last = run.step(k * S_NS)
     regulation = sum(m.rating_va for m in left if m.governor) / (droop * 60.0)
     native_w = float(run.first["load_p_w"].sum()) - FED_W
-    losses_w = float(last["gen_p_w"].sum() - last["load_p_w"].sum()) - float(run.first["gen_p_w"].sum() - run.first["load_p_w"].sum())
+    losses_w = float(last["gen_p_w"].sum() - last["load_p_w"].sum()) - float(
+        run.first["gen_p_w"].sum() - run.first["load_p_w"].sum()
+    )
     expected = -(lost_w + losses_w) / (regulation + damping * native_w / 60.0)
     assert last["f_hz"][0] - 60.0 == pytest.approx(expected, rel=0.01)
     assert last["governor_p_w"][0] == pytest.approx(-regulation * (last["f_hz"][0] - 60.0), rel=0.01)
@@ -164,7 +168,9 @@ def test_a_refused_command_becomes_a_row_and_changes_nothing(command: dict[str, 
     run = Run()
     outputs = run.step(S_NS, command)
     (row,) = outputs["soe"]
-    assert row["event"] == "refused" and row["action"] == command["action"] and reason in row["reason"] and row["source"] == "test.out"
+    assert (
+        row["event"] == "refused" and row["action"] == command["action"] and reason in row["reason"] and row["source"] == "test.out"
+    )
     assert outputs["all_v_pu"] == pytest.approx(run.first["all_v_pu"], abs=1e-9)
 
 
@@ -191,4 +197,7 @@ def plausible(port: Port, t_ns: int) -> Any:
 
 
 def test_conforms() -> None:
-    assert check_federate(Spec("grid", "federates.field.transmission:TransmissionFederate", Transmission(CASE39, ONE)), plausible) == []
+    assert (
+        check_federate(Spec("grid", "federates.field.transmission:TransmissionFederate", Transmission(CASE39, ONE)), plausible)
+        == []
+    )

@@ -21,7 +21,7 @@ STOP_NS = S_NS
 
 @dataclass(frozen=True)
 class Small:
-    """`reads`: (input, ids) of the vector inputs. Shares (0..1) of the calls in which it asks, sends an event, writes a document."""
+    """`reads`: (input, ids) of the vector inputs. `asks`, `sends`, `writes`: shares (0..1) of the calls in which it does so."""
 
     seed: int
     period_ns: int
@@ -85,7 +85,7 @@ class SmallFederate:
 
 
 def random_federation(seed: int, coupled: bool | None = None, groups: int = 1) -> Federation:
-    """Two to five federates with random periods, links, delays and injections; `coupled` (None: drawn) makes two to three iterate."""
+    """Two to five federates with random periods, links, delays, injections; `coupled` (None: drawn): two or three iterate."""
     rng = random.Random(seed)
     names = [f"f{k}" for k in range(rng.randint(2, 5))]
     coupled = rng.random() < 0.5 if coupled is None else coupled

@@ -30,8 +30,14 @@ def assert_same(make: Callable[[int], Federation], tmp_path: Path, groups: tuple
     return reference
 
 
-@pytest.mark.parametrize(("seed", "coupled", "groups"), [(1, False, (1, 2, 3)), (2, True, (1, 2, 3)), (5, None, (2,)), (12, True, (2,))])
-def test_random_federations_give_identical_records(seed: int, coupled: bool | None, groups: tuple[int, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seed", "coupled", "groups"),
+    # 105 and 107 differed under HELICS's distributed time, 109 where rounds lay a nanosecond apart
+    [(1, False, (1, 2)), (2, True, (1, 2, 3)), (12, True, (2,)), (105, None, (3,)), (107, None, (3,)), (109, None, (3,))],
+)
+def test_random_federations_give_identical_records(
+    seed: int, coupled: bool | None, groups: tuple[int, ...], tmp_path: Path
+) -> None:
     reference = assert_same(lambda count: random_federation(seed, coupled, count), tmp_path, groups)
     assert len(reference["events.jsonl"].splitlines()) > 5 and sum(name.endswith("y.parquet") for name in reference) >= 2
 

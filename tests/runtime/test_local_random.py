@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,7 +58,7 @@ def test_calls_go_forward_and_each_has_its_reason(seed: int) -> None:
         arriving = {at for at, _ in arrivals(federation, name, recorder.events)}
         times = [t_ns for t_ns, _ in federate.steps]
         assert all(0 <= t_ns < STOP_NS for t_ns in times)
-        for before, after in zip(times, times[1:], strict=False):  # twice at one instant only where rounds follow an event
+        for before, after in pairwise(times):  # twice at one instant only where rounds follow an event
             assert before < after or (before == after > 0 and iterates(before, federation, name) and before in arriving)
         assert sorted({t_ns for t_ns in times if t_ns % period_ns == 0}) == list(range(0, STOP_NS, period_ns))
         again = SmallFederate(federate.params)

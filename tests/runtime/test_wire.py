@@ -78,7 +78,7 @@ def test_a_torn_message_is_refused_wherever_it_is_torn(first: bool) -> None:
     whole = encode(port, port.layout_hash(), sample, first=first)
     for length in range(len(whole)):
         reader = Reader("link f -> g", port, port.layout_hash())
-        with pytest.raises(FederationError, match="link f -> g: .* bytes that are no value of ours"):
+        with pytest.raises(FederationError, match=r"link f -> g: .* bytes that are no value of ours"):
             reader.decode(whole[:length])
     with pytest.raises(FederationError, match="no value of ours"):
         Reader("link f -> g", port, port.layout_hash()).decode(whole + b"\0")
@@ -93,7 +93,9 @@ def test_foreign_bytes_are_refused_and_raise_nothing_else(message: bytes) -> Non
         decode_event(message)
 
 
-@pytest.mark.parametrize("message", [b"[1,2,3]", b'{"a":1}', b'[1,2,"f.out",1,[]]', b'["1",2,"f.out",1,{}]', b'[1,2,3,1,{}]', b"\xff"])
+@pytest.mark.parametrize(
+    "message", [b"[1,2,3]", b'{"a":1}', b'[1,2,"f.out",1,[]]', b'["1",2,"f.out",1,{}]', b"[1,2,3,1,{}]", b"\xff"]
+)
 def test_json_that_is_no_event_is_refused(message: bytes) -> None:
     with pytest.raises(FederationError, match="no event of ours"):
         decode_event(message)

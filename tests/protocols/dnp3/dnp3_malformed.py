@@ -155,6 +155,36 @@ def _flood(rng: random.Random) -> bytes:
     return _sent(rng, bytes((0xC0 | rng.randrange(16), 1)) + bytes((30, 0, 6)) * rng.randrange(40, 700))
 
 
+def hostile_replies(seed: int) -> Iterator[bytes]:
+    """Endless pieces a broken or malicious outstation may answer with."""
+    rng = random.Random(seed)
+    while True:
+        objects = rng.choice(
+            (
+                rng.randbytes(rng.randrange(60)),
+                bytes(
+                    (rng.choice((1, 2, 10, 20, 30, 32, 40, 110, 111)), rng.randrange(10), rng.choice((0, 1, 6, 7, 8, 0x17, 0x28)))
+                )
+                + rng.choice((b"\xff\xff\xff\xff", b"\0\0\xff\xff", bytes(4)))
+                + rng.randbytes(rng.randrange(80)),
+                bytes.fromhex("20071701000100000000000000000000"),
+                b"",
+            )
+        )
+        head = bytes(
+            (rng.choice((0xC0, 0xE0, 0xF0, 0x80, 0x00)) | rng.randrange(16), rng.choice((129, 129, 130, rng.randrange(256))))
+        )
+        fragment = head + rng.choice((b"\0\0", b"\x80\0", b"\xff\xff", rng.randbytes(2))) + objects
+        frames = bytearray()
+        for part in segment(fragment, rng.randrange(64)):
+            frames += LinkFrame(GOOD, OUTSTATION, Primary.UNCONFIRMED_USER_DATA, user_data=part).encode()
+        for _ in range(rng.choice((0, 0, 0, 1, 3))):
+            frames[rng.randrange(len(frames))] ^= 1 << rng.randrange(8)
+        yield bytes(frames[: rng.choice((len(frames), len(frames), rng.randrange(1, len(frames))))]) + rng.choice(
+            (b"", rng.randbytes(30))
+        )
+
+
 @dataclass
 class Trial:
     """What a run found: the slowest answer to the good master, and how often it was asked."""

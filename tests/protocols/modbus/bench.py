@@ -22,7 +22,7 @@ from pymodbus.client import AsyncModbusTcpClient
 
 from protocols.modbus import Device, Dispatcher, Point, ReadLimits, Table, TcpAddress, TcpServer, ValueType, plan_reads, poll
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent))  # where the tests find their peers
 from modbus_peers import HOST, counting_bank
 from test_modbus_planner import fewest, register_map
 from test_modbus_server import attack

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.modbus.frame import Adu, RtuSplitter, TcpSplitter, crc16, rtu_frame, tcp_frame
@@ -35,12 +35,14 @@ def requests(draw: st.DrawFn) -> Request:
     return Write(15 if kind == "coils" else 16, address, count, draw(st.binary(min_size=size, max_size=size)))
 
 
+@settings(deadline=None)
 @given(requests())
 def test_request_round_trip(request: Request) -> None:
     assert parse_request(request.encode()) == request
     assert len(request.encode()) <= 253
 
 
+@settings(deadline=None)
 @given(requests(), st.binary(min_size=1, max_size=5))
 def test_a_request_with_bytes_after_its_end_is_refused(request: Request, tail: bytes) -> None:
     with pytest.raises(ModbusException) as refusal:
@@ -48,6 +50,7 @@ def test_a_request_with_bytes_after_its_end_is_refused(request: Request, tail: b
     assert refusal.value.code == 3
 
 
+@settings(deadline=None)
 @given(requests(), st.data())
 def test_a_cut_request_is_refused(request: Request, data: st.DataObject) -> None:
     encoded = request.encode()
@@ -76,6 +79,7 @@ def test_refusal_codes_of_the_specification(pdu: bytes, code: int) -> None:
     assert refusal.value.code == code
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(min_size=1, max_size=253), words), max_size=6), st.data())
 def test_tcp_frames_survive_any_segmentation(frames: list[tuple[int, bytes, int]], data: st.DataObject) -> None:
     sent = [Adu(*frame) for frame in frames]
@@ -101,6 +105,7 @@ def test_crc_of_the_serial_line_specification() -> None:
     assert crc16(b"\x02\x07\x41\x12") == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 247), requests()), min_size=1, max_size=4), st.data())
 def test_rtu_requests_survive_any_segmentation(asked: list[tuple[int, Request]], data: st.DataObject) -> None:
     sent = [Adu(unit, request.encode()) for unit, request in asked]

@@ -82,7 +82,7 @@ def test_plan_needs_as_few_requests_as_brute_force(seed: int) -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(0, 20), st.integers(4, 125))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_every_point_is_read_once_and_whole(seed: int, count: int, max_gap: int, max_registers: int) -> None:
     points = register_map(random.Random(seed), count, 30)
     limits = ReadLimits(max_registers=max_registers, max_gap=max_gap)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from protocols.modbus.blocks import BlockDecoder, PointState, Scaler
@@ -47,6 +47,7 @@ def test_orders_mean_what_manuals_mean(order: str, registers: str) -> None:
 
 @pytest.mark.parametrize("order", Order)
 @pytest.mark.parametrize("type_", NUMERIC)
+@settings(deadline=None)
 @given(data=st.data())
 def test_raw_round_trip(type_: ValueType, order: Order, data: st.DataObject) -> None:
     raw = data.draw(raws(type_))
@@ -56,6 +57,7 @@ def test_raw_round_trip(type_: ValueType, order: Order, data: st.DataObject) -> 
     assert raw_from_registers(point, registers) == raw
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12), st.sampled_from(["ABCD", "BADC"]))
 def test_string_round_trip(text: str, order: str) -> None:
     assume(len(text.encode()) <= 24 and text == text.rstrip())
@@ -63,6 +65,7 @@ def test_string_round_trip(text: str, order: str) -> None:
     assert (raw_from_registers(point, registers_from_raw(point, text)) or "") == text
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([t for t in NUMERIC if not t.is_float]),
     st.data(),
@@ -150,6 +153,7 @@ def random_points(draw: st.DrawFn) -> list[Point]:
     return points
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_bulk_decoding_agrees_with_one_by_one(data: st.DataObject) -> None:
     points = data.draw(st.composite(random_points)())

@@ -18,8 +18,10 @@ from sunspec2.modbus import client as pysunspec2
 from protocols.modbus import (
     Device,
     Dispatcher,
+    ExceptionCode,
     Link,
     MemoryBank,
+    ModbusException,
     PointError,
     PointState,
     SunSpecError,
@@ -224,6 +226,27 @@ def test_an_update_changes_all_or_nothing() -> None:
     assert server.value("701.W") == 100
     server.update(701, {"W": None})
     assert server.value("701.W") is None
+
+
+def test_a_device_may_refuse_what_a_client_writes() -> None:
+    def judge(values: dict[str, Value | None]) -> None:
+        limit = values["704.WMaxLimPct"]
+        if not isinstance(limit, (int, float)) or limit > 100:
+            raise ModbusException(ExceptionCode.ILLEGAL_DATA_VALUE)
+
+    async def scenario() -> None:
+        server = SunSpecServer(DER, on_write=judge)
+        async with TcpServer(Dispatcher({1: server.bank})) as tcp:
+            points = list(server.layouts[704].points.values())
+            device = Device("inverter", TcpAddress(HOST, tcp.port), points)
+            await device.cycle(2.0)
+            for value, state, shown in ((120, WriteState.REFUSED, 100), (80.5, WriteState.DONE, 80.5)):
+                (result,) = await device.write(1, {"704.WMaxLimPct": value})
+                assert result.state is state
+                assert server.value("704.WMaxLimPct") == shown
+            device.close()
+
+    run(scenario)
 
 
 def served(registers: bytes, base: int = 40000) -> MemoryBank:
