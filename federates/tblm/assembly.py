@@ -49,7 +49,6 @@ _TELLING_HEAD = 0.2  # of S: below it the ratio of bus to head power says nothin
 _FACTOR_SPREAD = 0.5  # like feeders together are within this part of count times the solved one
 _RESIDUAL_PCT = 2.0
 _COVERED = 0.9
-_VERIFIED = 4  # full solves beside each curve
 
 
 class Assembler:
@@ -108,14 +107,17 @@ class Assembler:
         )
 
     def verification(self, study: Study, tblm: Tblm) -> list[dict[str, Any]]:
-        """Full solves at random places in the range of each curve of the document just made: {set, V_pu, f_Hz, P_W, Q_var} of the
-        bus. The places are drawn by the snapshot's identity; a place without a solution is left out."""
+        """Full solves in the range of each curve of the document just made: {set, V_pu, f_Hz, P_W, Q_var} of the bus. Two at
+        nominal frequency, one at the operating point's voltage, one anywhere, drawn by the snapshot's identity; one without a
+        solution is left out."""
         like, points = tblm.like_feeders, []
+        v0, f0 = tblm.operating_point.V_pu, self.model.base_hz
         rng = np.random.Generator(np.random.Philox(key=int(tblm.version.snapshot_id[:16], 16)))
         for curve in tblm.load.curves:
             solve = study.fast if curve.set == "fast" else study.settled
-            for _ in range(_VERIFIED):
-                v, f = (float(rng.uniform(*bounds)) for bounds in (curve.range_ok.V_pu, curve.range_ok.f_Hz))
+            for v_pu, f_hz in ((None, f0), (None, f0), (v0, None), (None, None)):
+                v = float(rng.uniform(*curve.range_ok.V_pu)) if v_pu is None else v_pu
+                f = float(rng.uniform(*curve.range_ok.f_Hz)) if f_hz is None else f_hz
                 try:
                     point = solve(v, f)
                 except StudyError:

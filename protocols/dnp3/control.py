@@ -46,9 +46,13 @@ class Command:
 class ControlHandler(Protocol):
     """What the outstation asks before it says yes. Both return at once; what takes time is started, not awaited."""
 
-    def select(self, command: Command) -> CommandStatus: ...
+    def select(self, command: Command) -> CommandStatus:
+        """Whether the command would be carried out now. It reserves nothing: an operate need not follow."""
+        ...
 
-    def operate(self, command: Command, mode: OperateMode) -> CommandStatus: ...
+    def operate(self, command: Command, mode: OperateMode) -> CommandStatus:
+        """Carries the command out, and says how that went."""
+        ...
 
 
 class RefuseControls:
@@ -92,6 +96,8 @@ class Controls:
             refusal, self.selection = None, None
         headers = parse_objects(request.objects, with_data=True)
         _check(headers)
+        if len(request.objects) > self._session.device.objects_capacity:
+            raise ObjectError(IIN.PARAMETER_ERROR, "the answer to a control is one fragment, and these objects do not fit into it")
         handler = self._session.device.handler
         if request.function == Function.SELECT:
             octets, statuses = self._carry_out(headers, handler.select)
@@ -154,8 +160,8 @@ class Controls:
         assert row is not None  # parse_objects refuses data of unknown objects
         command = row.decode(item)
         if isinstance(command, Crob):
-            # Includes the queue and clear bits, which no code in `controls` carries.
-            if command.code not in point.config.controls:
+            # Includes the queue and clear bits, which no code in `controls` carries. A count of 0 asks for nothing.
+            if command.code not in point.config.controls or command.count == 0:
                 return CommandStatus.NOT_SUPPORTED
             return action(Command(point.config, self._session.master, crob=command))
         value = point.config.from_wire(command.value)

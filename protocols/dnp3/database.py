@@ -165,7 +165,7 @@ class Database:
         if kind in _ANALOG:
             if isnan(value):
                 raise ValueError(f"{config.label}: NaN is no measurement; update the last value with COMM_LOST set")
-            return config.to_wire(value)
+            return config.to_wire(float(value))
         if kind in _COUNTING:
             if value < 0:
                 raise ValueError(f"{config.label}: a counter cannot be {value}")

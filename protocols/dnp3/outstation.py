@@ -150,6 +150,11 @@ class Outstation:
             self._time_valid_until_ns = None
 
     @property
+    def objects_capacity(self) -> int:
+        """Octets of objects in one fragment sent: all but control, function code and indications."""
+        return self.config.max_tx_fragment - 4
+
+    @property
     def restarting(self) -> bool:
         return self.now_ns() < self.restart_until_ns
 

@@ -57,6 +57,8 @@ class PointConfig:
             raise ValueError(f"{self.label}: event class {self.event_class} is not 0 (no events), 1, 2 or 3")
         if self.scale == 0 or not isfinite(self.scale) or not isfinite(self.offset):
             raise ValueError(f"{self.label}: scale {self.scale} and offset {self.offset} must be finite, and the scale not 0")
+        if not self.minimum <= self.maximum:
+            raise ValueError(f"{self.label}: minimum {self.minimum} is above maximum {self.maximum}")
         if self.deadband < 0 or not isfinite(self.deadband):
             raise ValueError(f"{self.label}: dead band {self.deadband} is not a finite number of at least 0")
         if self.type is not PointType.OCTET_STRING:

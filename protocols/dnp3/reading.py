@@ -156,4 +156,8 @@ def write_fragment(plan: Plan, capacity: int, wide: frozenset[PointType]) -> tup
         if not fits:
             break
         plan.popleft()
-    return writer.finish(), sent
+    octets = writer.finish()
+    assert octets or not plan, (
+        "an object that fits into no fragment would be tried for ever; OutstationConfig keeps fragments large enough"
+    )
+    return octets, sent

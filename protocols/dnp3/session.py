@@ -222,7 +222,7 @@ class Session:
         """The next fragment of the answer: with a confirmation asked for where it carries events or is not the last."""
         plan: Plan = self._answer.plan
         config = self.device.config
-        objects, self._sent = write_fragment(plan, config.max_tx_fragment - 4, self.device.wide_types)
+        objects, self._sent = write_fragment(plan, self.device.objects_capacity, self.device.wide_types)
         for event in self._sent:
             self.buffer.mark_sent(event)
         confirm = bool(self._sent) or bool(plan) or self._broadcast == BROADCAST_CONFIRM

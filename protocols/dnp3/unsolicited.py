@@ -118,7 +118,7 @@ class Unsolicited:
 
     def _send(self, now_ns: int) -> None:
         session = self._session
-        capacity = session.device.config.max_tx_fragment - 4
+        capacity = session.device.objects_capacity
         octets, self._events = b"", []
         if not self._null_due:
             # No object with its index is shorter than two octets, so a fragment cannot take more events than this.

@@ -186,5 +186,5 @@ def measured(port: Port, t_ns: int) -> Any:
 
 
 def test_conforms() -> None:
-    params = replace(PARAMS, scan_ns=4 * S_NS, generators=("G30",))
+    params = replace(PARAMS, scan_ns=3600 * S_NS, generators=("G30",))
     assert check_federate(Spec("ems", "federates.ems.ems:EmsFederate", params), measured, periods=2) == []

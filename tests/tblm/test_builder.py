@@ -329,7 +329,7 @@ def test_ports_follow_the_model() -> None:
     ports = {p.name: p for p in with_der.builder.inputs}
     assert ports["der_p_w"].ids == with_der.truth.feeder.der_names
     assert ports["f_hz"].ids == () and ports["bus_v_pu"].ids == ("16",) and ports["coverage"].ids == ("bus",)
-    assert [(p.name, p.kind) for p in with_der.builder.outputs] == [("tblm", "document")]
+    assert [(p.name, p.kind) for p in with_der.builder.outputs] == [("tblm", "document"), ("verification", "document")]
     bare.builder.stop()
     with_der.builder.stop()
 

@@ -150,14 +150,22 @@ def test_more_objects_than_the_outstation_takes(rig):
         (Crob(ControlCode.LATCH_ON | 0x10), S.NOT_SUPPORTED),
         (Crob(ControlCode.LATCH_ON | 0x20), S.NOT_SUPPORTED),
         (Crob(0xC1), S.NOT_SUPPORTED),
+        (Crob(ControlCode.LATCH_ON, 0), S.NOT_SUPPORTED),
         (Crob(ControlCode.TRIP_PULSE_ON), S.SUCCESS),
         (Crob(ControlCode.PULSE_ON), S.SUCCESS),
     ],
-    ids=["nul", "unknown code", "queue", "clear", "trip and close", "trip", "pulse on"],
+    ids=["nul", "unknown code", "queue", "clear", "trip and close", "count 0", "trip", "pulse on"],
 )
 def test_control_codes(rig, crob, status):
     assert statuses(rig.master.ask(Function.DIRECT_OPERATE, crobs((0, crob)))) == [status]
     assert len(rig.handler.operated) == (status is S.SUCCESS)
+
+
+def test_controls_whose_answer_would_not_fit_are_refused_before_anything_is_done():
+    rig = Rig(every_type(4), max_tx_fragment=300, max_controls=100)
+    answer = rig.master.ask(Function.DIRECT_OPERATE, crobs(*((0, CLOSE) for _ in range(25))))
+    assert errors(answer) == IIN.PARAMETER_ERROR and not rig.handler.operated
+    assert statuses(rig.master.ask(Function.DIRECT_OPERATE, crobs(*((0, CLOSE) for _ in range(24))))) == [S.SUCCESS] * 24
 
 
 def test_a_point_takes_only_its_own_codes():

@@ -89,6 +89,7 @@ def test_values_a_point_cannot_have_are_refused(kind, value, message):
         ({"event_class": 4}, "event class 4"),
         ({"scale": 0.0}, "not 0"),
         ({"deadband": -1.0}, "dead band"),
+        ({"minimum": 2.0, "maximum": 1.0}, "minimum 2.0 is above maximum 1.0"),
         ({"static_variation": 9}, "no g30v9"),
         ({"event_variation": 9}, "no g32v9"),
     ],
