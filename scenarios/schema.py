@@ -21,7 +21,7 @@ class CouplingMode(Strict):
 
     mode: Literal["jacobi", "iterate"] = Field(default="jacobi", description="one exchange a step, or solve again until they agree")
     tolerance_pu: Positive = Field(default=1e-6, description="largest change of voltage between two iterations")
-    max_iterations: int = Field(default=20, ge=1, le=1000)
+    max_iterations: int = Field(default=20, ge=1, le=95)
 
 
 class LinkEntry(Strict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,11 +77,14 @@ def check_periods(coupling: Coupling | None, seats: Mapping[str, Seat]) -> None:
         raise FederationError(f"coupled federates need one period, and have {said}")
 
 
-def make_routes(federation: Federation, seats: Mapping[str, Seat]) -> dict[tuple[str, str], list[Route]]:
-    """Routes by (source, source port). FederationError names the link that does not fit."""
+def make_routes(
+    federation: Federation, seats: Mapping[str, Seat], links: Sequence[Link] | None = None
+) -> dict[tuple[str, str], list[Route]]:
+    """Routes by (source, source port), of these links or of all of the federation. FederationError names the link that does not
+    fit."""
     routes: dict[tuple[str, str], list[Route]] = {}
     fed: set[tuple[str, str]] = set()
-    for link in links_with_coupling(federation):
+    for link in links_with_coupling(federation) if links is None else links:
         where = f"link {link.source}.{link.source_port} -> {link.target}.{link.target_port}"
         source, target = seats.get(link.source), seats.get(link.target)
         if source is None or target is None:
@@ -130,13 +133,13 @@ def run_local(
 def _run(federation: Federation, seats: Mapping[str, Seat], progress: Callable[[int], None] | None) -> None:
     check_periods(federation.coupling, seats)
     routes = make_routes(federation, seats)
-    _deliver(routes, [(seat, seat.start()) for seat in seats.values()])
+    deliver(routes, [(seat, seat.start()) for seat in seats.values()])
     while True:
         calls = [(seat.next_call_ns(), seat) for seat in seats.values()]
         t_ns = min(due for due, _ in calls)
         if t_ns >= NEVER_NS:
             return
-        _deliver(routes, [(seat, seat.call(t_ns)) for due, seat in calls if due == t_ns])
+        deliver(routes, [(seat, seat.call(t_ns)) for due, seat in calls if due == t_ns])
         if progress:
             progress(t_ns)
 
@@ -152,7 +155,7 @@ def _stop(seats: Mapping[str, Seat]) -> FederateFailure | None:
     return failure
 
 
-def _deliver(routes: Mapping[tuple[str, str], list[Route]], answers: list[tuple[Seat, list[Sent]]]) -> None:
+def deliver(routes: Mapping[tuple[str, str], list[Route]], answers: list[tuple[Seat, list[Sent]]]) -> None:
     """Hand over everything published at one instant, after everybody was called."""
     for seat, sent in answers:
         for port, value in sent:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .config import ns
-from .link import LinkFrame, LinkParser, OutstationLink, Primary
+from .link import LinkCounts, LinkFrame, LinkParser, OutstationLink, Primary
 
 if TYPE_CHECKING:
     from .outstation import Outstation
@@ -35,8 +35,9 @@ class Connection:
         """Good frames that were not for this outstation, or came from another master than this line's."""
 
     @property
-    def parser(self) -> LinkParser:
-        return self._parser
+    def counts(self) -> LinkCounts:
+        """Good and damaged frames so far."""
+        return self._parser.counts
 
     def presume(self, session: Session) -> None:
         """Takes `session` for the one on this line until a frame says otherwise."""

@@ -31,10 +31,6 @@ class FragmentWriter:
         self._bits: list[int] = []
         self._common_time: tuple[int, bool] | None = None
 
-    @property
-    def empty(self) -> bool:
-        return not self._octets
-
     def finish(self) -> bytes:
         """The octets written so far; the writer starts anew."""
         self._close()

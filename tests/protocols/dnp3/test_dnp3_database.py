@@ -158,6 +158,24 @@ def test_events_wait_again_where_no_confirmation_comes():
     assert len(buffer) == 0 and not buffer.waiting(1)
 
 
+def test_confirming_out_of_turn_leaves_the_oldest_first_to_go():
+    buffer = EventBuffer(3)
+    buffer.add(point(index=0, event_class=1), True)
+    for _ in range(10):
+        buffer.add(point(index=1, event_class=2), True)
+        buffer.confirm(buffer.select(class_mask=0b100))
+    assert len(buffer._of_type[P.BINARY_INPUT]) <= 6, "numbers of confirmed events do not pile up"
+    for index in (2, 3, 4):
+        buffer.add(point(index=index), True)
+    assert [event.index for event in buffer.select(class_mask=0b110)] == [2, 3, 4] and buffer.lost == 1
+
+
+def test_a_limit_of_zero_selects_nothing():
+    buffer = EventBuffer(3)
+    buffer.add(point(), True)
+    assert buffer.select(class_mask=0b10, limit=0) == [] and buffer.count_waiting(0b10) == 1
+
+
 def test_an_event_lost_while_it_is_under_way_is_not_counted_twice():
     buffer = EventBuffer(1)
     buffer.add(point(index=0), True)

@@ -238,6 +238,7 @@ def test_octets_that_make_no_frame_do_not_keep_a_line_alive():
         rig.master.octets(b"\x05")
         rig.wait(1.0)
     assert rig.master.line.closing
+    assert rig.master.line.counts.skipped_octets == 34 and rig.master.line.counts.frames == 0
 
 
 def test_keep_alive_can_be_switched_off():
