@@ -31,6 +31,7 @@ ACTIONS = ("open_line", "close_line", "trip_generator", "restore_generator", "se
 """What an event may ask of this engine; each is a method of `Transmission`."""
 
 _MAX_NEWTON = 20
+_KNOWN_CUTS = 4096
 _MISMATCH_PU = 1e-9
 _STARTS = (1.0, 0.9, 0.8, 0.7, 0.6)
 
@@ -115,6 +116,7 @@ class Transmission:
         self._slack_shares: dict[int, float] = {}
         self._slack_applied = {case.slack_generator: 1.0}
         self._cut_off: tuple[str, ...] | None = None
+        self._known_cuts: dict[bytes, tuple[str, ...]] = {}
 
     def actions(self) -> tuple[str, ...]:
         """The event actions this engine supports."""
@@ -368,6 +370,8 @@ class Transmission:
         if not self._slack_applied:
             raise TransmissionError("no_slack", "no generator that holds a voltage is left in service")
         if self._cut_off is None:
+            self._cut_off = self._known_cuts.get(self._closed.tobytes())
+        if self._cut_off is None:
             from scipy.sparse import coo_array
             from scipy.sparse.csgraph import connected_components
 
@@ -376,6 +380,8 @@ class Transmission:
             _, label = connected_components(coo_array((np.ones(len(ends[0])), ends), shape=(n, n)), directed=False)
             main = np.bincount(label).argmax()
             self._cut_off = tuple(self.bus_names[i] for i in np.flatnonzero(label != main))
+            if len(self._known_cuts) < _KNOWN_CUTS:
+                self._known_cuts[self._closed.tobytes()] = self._cut_off
         if self._cut_off:
             raise TransmissionError("islanded", f"buses {list(self._cut_off)} are cut off from the rest", self._cut_off)
 

@@ -186,7 +186,7 @@ def _serve(job: Job, directory: Path, heart: Heart) -> None:
     def beat() -> None:
         heart.waiting(0)
 
-    if serve_broker(directory / PORT_FILE, len(job.groups), job.run_dir / "log" / "helics.log", beat):
+    if serve_broker(directory / PORT_FILE, job.federation, job.run_dir / "log" / "helics.log", beat):
         raise FederationError("no HELICS broker could be started on a loopback port; see log/helics.log")
 
 

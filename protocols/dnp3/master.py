@@ -127,6 +127,8 @@ class Master:
         self._line = asyncio.Event()
         self._turn = asyncio.Lock()
         self._ended: asyncio.Future[str] | None = None
+        self._result: asyncio.Future[Any] | None = None
+        self._ends_to_come = 0
         self._rest_s = _REST_S[0]
         self._rested_at_s = float("-inf")
         self._resting: asyncio.Task[None] | None = None
@@ -261,27 +263,33 @@ class Master:
         await self._exchange(lambda: self._master.PerformFunction(name, code, headers))
 
     async def _exchange(self, start: Callable[..., Any], read: Callable[[Any], Any] | None = None) -> Any:
-        """Starts one task of the stack and waits for its end; with `read`, also for its result, copied in the stack's thread."""
+        """Starts one task of the stack and waits for its end, or with `read` for its result, copied in the stack's thread."""
         async with self._turn:
-            self._ended = self._loop.create_future()
-            result: asyncio.Future[Any] = self._loop.create_future()
+            ended = self._ended = self._loop.create_future()
+            result = self._result = self._loop.create_future()
             if read is None:
                 start()
             else:
-                start(self.handover.guarded(lambda given: self.handover.call(_settle, result, read(given))))
+                start(self.handover.guarded(lambda given: self.handover.call(_settle, result, (given.summary.name, read(given)))))
             try:
-                outcome = await self._within(self._ended, "a request")
-                if outcome != "SUCCESS":
-                    raise MasterError(f"{self.config.name}: the outstation did not answer as it should: {outcome.lower()}")
-                return await self._within(result, "a result") if read is not None else None
+                if read is None:
+                    outcome, value = await self._within(ended, "a request"), None
+                else:
+                    outcome, value = await self._within(result, "a result")
             finally:
-                self._ended = None
+                # The stack will still tell the end of this task; that must not pass for the end of the next.
+                self._ends_to_come += ended.cancelled() or not ended.done()
+                self._ended = self._result = None
+            if outcome != "SUCCESS":
+                raise MasterError(f"{self.config.name}: the outstation did not answer as it should: {outcome.lower()}")
+            return value
 
     async def _within(self, future: asyncio.Future[Any], what: str) -> Any:
         """The future's result; a session that reports nothing at all is rebuilt."""
         try:
             # A task may wait 10 s to start, and answer in several fragments and two steps.
-            return await asyncio.wait_for(future, 12.0 + 6 * self.config.response_timeout_s)
+            async with asyncio.timeout(12.0 + 6 * self.config.response_timeout_s):
+                return await future
         except TimeoutError:
             await asyncio.to_thread(self._master.Disable)
             await asyncio.to_thread(self._master.Enable)
@@ -298,8 +306,9 @@ class Master:
         for task in (self._resting, self._refresh):
             if task is not None:
                 task.cancel()
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result("FAILURE_NO_COMMS")
+        if self._ended is not None and self._result is not None:
+            _settle(self._ended, "FAILURE_NO_COMMS")
+            _settle(self._result, ("FAILURE_NO_COMMS", None))
 
     def watch(self) -> None:
         """Gives the session a rest where the stack has reacted too often since the last look."""
@@ -319,7 +328,9 @@ class Master:
         self._resting = None
 
     def _task_ended(self, outcome: str) -> None:
-        if self._ended is not None:
+        if self._ends_to_come:
+            self._ends_to_come -= 1
+        elif self._ended is not None:
             _settle(self._ended, outcome)
 
     def _line_changed(self, open_: bool) -> None:

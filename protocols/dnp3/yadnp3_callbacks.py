@@ -114,21 +114,25 @@ def _reports(info: Any, values: list[Any]) -> list[PointReport]:
     event = info.isEventVariation or group == 111
     timed = info.tsquality != opendnp3.TimestampQuality.INVALID
     synchronized = info.tsquality == opendnp3.TimestampQuality.SYNCHRONIZED
-    copied = []
-    for each in values:
-        item: Any = getattr(each, "value", None)
-        if isinstance(item, opendnp3.OctetString):
-            copied.append(PointReport(group, item.Size(), each.index, item.ToBytes(), None, None, False, event))
-        elif hasattr(item, "flags"):
-            value, flags = item.value, item.flags.value
-            if isinstance(item, opendnp3.DoubleBitBinary):
-                value, flags = value.value, flags & 0x3F
-            elif isinstance(value, bool):
-                flags &= 0x7F
-            copied.append(
-                PointReport(group, variation, each.index, value, flags, item.time.value if timed else None, synchronized, event)
-            )
-    return copied
+    if not values or not hasattr(values[0], "value"):
+        return []
+    items = [(each.index, each.value) for each in values]
+    # All values of one header are of one type. The stack's own objects end here: only numbers and bytes go on.
+    kind = type(items[0][1])
+    if kind is opendnp3.OctetString:
+        return [PointReport(group, item.Size(), index, item.ToBytes(), None, None, False, event) for index, item in items]
+    if not hasattr(kind, "flags"):
+        return []
+    times = [item.time.value for _, item in items] if timed else [None] * len(items)
+    if kind is opendnp3.DoubleBitBinary:
+        readings = [(index, item.value.value, item.flags.value & 0x3F) for index, item in items]
+    else:
+        keep = 0x7F if isinstance(items[0][1].value, bool) else 0xFF
+        readings = [(index, item.value, item.flags.value & keep) for index, item in items]
+    return [
+        PointReport(group, variation, index, value, flags, time_ms, synchronized, event)
+        for (index, value, flags), time_ms in zip(readings, times, strict=True)
+    ]
 
 
 class SoeHandler(opendnp3.ISOEHandler):  # type: ignore[misc]

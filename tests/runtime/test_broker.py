@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from small import Small, random_federation
 from test_record import canonical
 
+from federates.runtime.broker import time_option
 from federates.runtime.federate import MS_NS, S_NS, Federation, Link, Spec, Step
 from federates.runtime.port import Port
 from federates.runtime.supervisor import run
@@ -40,6 +42,20 @@ def test_random_federations_give_identical_records(
 ) -> None:
     reference = assert_same(lambda count: random_federation(seed, coupled, count), tmp_path, groups)
     assert len(reference["events.jsonl"].splitlines()) > 5 and sum(name.endswith("y.parquet") for name in reference) >= 2
+
+
+def one_way(federation: Federation) -> Federation:
+    """Without the links that go from a later group to an earlier one: HELICS then runs on distributed time."""
+    order = {name: k for k, names in enumerate(federation.groups.values()) for name in names}
+    kept = tuple(link for link in federation.links if order.get(link.source, 0) <= order.get(link.target, 0))
+    return replace(federation, links=kept)
+
+
+@pytest.mark.parametrize("seed", [3, 105, 107])
+def test_random_federations_without_a_way_back_give_identical_records(seed: int, tmp_path: Path) -> None:
+    three = one_way(random_federation(seed, False, 3))
+    assert time_option(three) == ""
+    assert_same(lambda count: three if count > 1 else replace(three, groups={}), tmp_path, (3,))
 
 
 class Writer:

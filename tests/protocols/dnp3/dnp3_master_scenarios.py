@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psutil
+from dnp3_bench import Peer
 from dnp3_malformed import hostile_replies
 from dnp3_rig import RecordingHandler, every_type
 
@@ -267,6 +268,31 @@ async def serial() -> None:
     loop.remove_reader(ours)
 
 
+async def foreign_outstation(*command: str) -> None:
+    """A foreign outstation with ten points of each type in their default variations, started by `command` and a port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    peer = await Peer.start([*command, str(port)])
+    await peer.wait("ready")
+    async with MasterStack() as stack:
+        master = await stack.add(MasterConfig("RTU", port=port, reconnect_s=(0.1, 0.5)))
+        await reports_until(master, lambda seen: len({each.point for each in seen if each.group == 30}) == 10)
+        for kind, value in (("Analog", 42.0), ("Binary", True), ("Counter", 7)):
+            await peer.order("update", type=kind, value=value, index=3)
+        seen = await reports_until(master, lambda seen: {2, 22, 32} <= {each.group for each in seen if each.event})
+        assert {(each.group, each.point, each.value) for each in seen if each.event} == {(2, 3, True), (22, 3, 7), (32, 3, 42)}
+        await master.read(30, 6, 2, 3)
+        assert [(each.variation, each.point, each.value) for each in await master.reports()] == [(6, 2, 0.0), (6, 3, 42.0)]
+        assert (await master.operate(1, Crob(ControlCode.LATCH_OFF))).success
+        assert (await master.operate(2, 1.5, select=False)).success
+        assert (await master.operate(7, Crob(ControlCode.LATCH_ON))).status is CommandStatus.NOT_AUTHORIZED
+        operated = await peer.wait("operate", count=2)
+        assert [(each["index"], each["value"]) for each in operated] == [(1, 4), (2, 1.5)]
+        assert await master.link_status() and master.handover.faults == 0
+    await peer.close()
+
+
 async def alone() -> None:
     """One stack per process; no connection is a clear error; closing twice is harmless."""
     with socket.socket() as unused:
@@ -297,6 +323,33 @@ async def alone() -> None:
         raise AssertionError("a master on a closed stack")
 
 
+async def cancelled() -> None:
+    """A request given up by its caller does not disturb the next; one that waits when the stack closes is told."""
+    outstation = device(confirm_timeout_s=1.0)
+    server = OutstationServer(outstation, port=0)
+    _, port = await server.start()
+    async with MasterStack() as stack:
+        master = await stack.add(MasterConfig("RTU", port=port, response_timeout_s=1.0))
+        await reports_until(master, lambda seen: any(each.group == 110 for each in seen))
+        for _ in range(20):
+            for request in (master.integrity(), master.operate(0, Crob(ControlCode.LATCH_ON))):
+                task = asyncio.create_task(request)  # type: ignore[arg-type]
+                await asyncio.sleep(0)
+                task.cancel()
+            await master.read(30, 6, 1, 1)
+            assert any(each.variation == 6 for each in master.handover.take()), (
+                "the end of another request was taken for this one's"
+            )
+        await server.close()
+        waiting = [asyncio.create_task(master.integrity()), asyncio.create_task(master.link_status())]
+        await asyncio.sleep(0)
+    for task in waiting:
+        try:
+            assert await asyncio.wait_for(task, 5) is False
+        except MasterError as error:
+            assert "no_comms" in str(error)
+
+
 async def forgotten() -> None:
     """A stack that nobody closes must not keep the process from ending."""
     stack = await MasterStack().__aenter__()
@@ -304,5 +357,5 @@ async def forgotten() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(globals()[sys.argv[1]]())
+    asyncio.run(globals()[sys.argv[1]](*sys.argv[2:]))
     print("ok")

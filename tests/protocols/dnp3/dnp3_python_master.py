@@ -4,9 +4,10 @@
 # ///
 """dnp3-python's raw OpenDNP3 2.x master, told what to do by JSON lines on stdin, reporting by JSON lines on stdout.
 
-A second opinion on our outstation beside yadnp3: an older, independent branch of the stack. In a process and an interpreter of its
-own, run by uv, since the wheels end at CPython 3.10. The binding crashes where a callback raises or a handler is collected, and hangs
-or crashes in Shutdown, so every callback is guarded and kept, and the process ends by `os._exit`. Argument: the port, or --check to see whether it runs at all.
+A second opinion on our outstation beside yadnp3: an older, independent branch of the stack. In a process and an interpreter of
+its own, run by uv, since the wheels end at CPython 3.10. The binding crashes where a callback raises or a handler is collected,
+and hangs or crashes in Shutdown, so every callback is guarded and kept, and the process ends by `os._exit`. Argument: the port,
+or --check to see whether it runs at all.
 """
 
 import json

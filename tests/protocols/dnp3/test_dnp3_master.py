@@ -14,13 +14,21 @@ SCENARIOS = Path(__file__).with_name("dnp3_master_scenarios.py")
 
 
 @pytest.mark.parametrize(
-    "name", ["everything", "overflow", "hundred", "endless_restart", "hostile", "serial", "alone", "forgotten"]
+    "name", ["everything", "overflow", "hundred", "endless_restart", "hostile", "serial", "alone", "cancelled", "forgotten"]
 )
 def test_scenario(name):
     pytest.importorskip("opendnp3", reason="needs yadnp3: pip install 'gridtandem[hil]'")
     done = subprocess.run(
         [sys.executable, "-X", "dev", str(SCENARIOS), name], capture_output=True, text=True, timeout=90, check=False
     )
+    assert done.returncode == 0 and done.stdout.endswith("ok\n"), f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+
+
+def test_our_master_on_the_outstation_of_yadnp3():
+    pytest.importorskip("opendnp3", reason="needs yadnp3: pip install 'gridtandem[hil]'")
+    peer = [sys.executable, str(SCENARIOS.with_name("yadnp3_outstation.py"))]
+    command = [sys.executable, str(SCENARIOS), "foreign_outstation", *peer]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0 and done.stdout.endswith("ok\n"), f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
 
 

@@ -1,4 +1,7 @@
-"""Our outstation and dnp3-python's master: an OpenDNP3 2.x beside yadnp3's 3.x, in a CPython 3.10 of its own, run by uv."""
+"""Our outstation and dnp3-python's master, our master and its outstation.
+
+It is an OpenDNP3 2.x beside yadnp3's 3.x, in a CPython 3.10 of its own, run by uv.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from dnp3_bench import Bench, play
 from protocols.dnp3 import CommandStatus, Flag, PointType
 
 P = PointType
-PEER = Path(__file__).with_name("dnp3_python_master.py")
+HERE = Path(__file__).parent
 INTERPRETER = "GRIDTANDEM_PYTHON310"
 """Environment variable that names a CPython 3.8 to 3.10 where uv does not find one by itself."""
 
@@ -31,10 +35,11 @@ def runner() -> list[str]:
         if found.returncode:
             pytest.skip(f"dnp3-python needs CPython 3.10: uv python install 3.10, or set {INTERPRETER} or UV_PYTHON_SEARCH_PATH")
         interpreter = found.stdout.strip()
-    command = [uv, "run", "--quiet", "--python", interpreter, "--script", str(PEER)]
-    ready = subprocess.run([*command, "--check"], capture_output=True, text=True, timeout=120, check=False)
+    command = [uv, "run", "--quiet", "--python", interpreter, "--script"]
+    check = [*command, str(HERE / "dnp3_python_master.py"), "--check"]
+    ready = subprocess.run(check, capture_output=True, text=True, timeout=120, check=False)
     if ready.returncode:
-        pytest.skip(f"dnp3-python cannot be run: {' '.join(command)} --check says: {ready.stderr.strip()[-300:]}")
+        pytest.skip(f"dnp3-python cannot be run: {' '.join(check)} says: {ready.stderr.strip()[-300:]}")
     return command
 
 
@@ -86,4 +91,12 @@ def test_polls_reports_commands_and_time(runner, tmp_path):
         assert await command("select", "crob", "LATCH_ON", 0) == "HARDWARE_ERROR"
         assert len(bench.handler.operated) == 2
 
-    play(scenario, tmp_path / "bench.pcap", lambda port: [*runner, str(port)])
+    play(scenario, tmp_path / "bench.pcap", lambda port: [*runner, str(HERE / "dnp3_python_master.py"), str(port)])
+
+
+def test_our_master_on_its_outstation(runner):
+    pytest.importorskip("opendnp3", reason="needs yadnp3: pip install 'gridtandem[hil]'")
+    scenario = [sys.executable, str(HERE / "dnp3_master_scenarios.py"), "foreign_outstation"]
+    command = [*scenario, *runner, str(HERE / "dnp3_python_outstation.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0 and done.stdout.endswith("ok\n"), f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"

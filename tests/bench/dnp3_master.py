@@ -1,0 +1,190 @@
+"""What our asyncio front costs beside the bare yadnp3 binding: events by class polls, and select-before-operate.
+
+Both sides poll the same outstation, yadnp3's own in another process: `python -m tests.bench.dnp3_master`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import opendnp3 as o
+
+from protocols.dnp3 import ControlCode, Crob
+from protocols.dnp3.master import MasterStack
+from protocols.dnp3.master_config import MasterConfig
+
+EVENTS = 20_000
+
+
+class _Commands(o.ICommandHandler):
+    def Begin(self) -> None:
+        pass
+
+    def End(self) -> None:
+        pass
+
+    def Select(self, command: Any, index: int) -> Any:
+        return o.CommandStatus.SUCCESS
+
+    def Operate(self, command: Any, index: int, handler: Any, kind: Any) -> Any:
+        return o.CommandStatus.SUCCESS
+
+
+class _Device(o.IOutstationApplication):
+    def GetApplicationIIN(self) -> Any:
+        return o.ApplicationIIN()
+
+    def Now(self) -> Any:
+        return o.DNPTime(int(time.time() * 1000))
+
+
+def serve(port: int) -> None:
+    """An outstation that makes `EVENTS` events for every line on stdin, and says so."""
+    manager = o.DNP3Manager(1)
+    try:
+        endpoint = o.IPEndpoint("127.0.0.1", port)
+        channel = manager.AddTCPServer("channel", o.levels.NOTHING, o.ServerAcceptMode.CloseExisting, endpoint, None)
+        stack = o.OutstationStackConfig(o.DatabaseConfig(100))
+        stack.outstation.eventBufferConfig = o.EventBufferConfig.AllTypes(EVENTS)
+        stack.outstation.params.allowUnsolicited = False
+        stack.link.LocalAddr, stack.link.RemoteAddr = 10, 1
+        outstation = channel.AddOutstation("outstation", _Commands(), _Device(), stack)
+        outstation.Enable()
+        print("ready", flush=True)
+        for _ in sys.stdin:
+            builder = o.UpdateBuilder()
+            for number in range(EVENTS):
+                builder.Update(o.Analog(float(number)), number % 100, o.EventMode.Force)
+            outstation.Apply(builder.Build())
+            print("done", flush=True)
+    finally:
+        manager.Shutdown()
+
+
+class _Counting(o.ISOEHandler):
+    """The least a Python program does with events: reads index, value and quality of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events = 0
+        self.read: list[tuple[int, float, int]] = []
+        self.complete = threading.Event()
+
+    def BeginFragment(self, info: Any) -> None:
+        pass
+
+    def EndFragment(self, info: Any) -> None:
+        if self.events >= EVENTS:
+            self.complete.set()
+
+    def Process(self, info: Any, values: list[Any]) -> None:
+        if info.isEventVariation:
+            self.events += len(values)
+            self.read += [(each.index, each.value.value, each.value.flags.value) for each in values]
+
+
+class _Application(o.IMasterApplication):
+    def Now(self) -> Any:
+        return o.UTCTimestamp(int(time.time() * 1000))
+
+
+def bare(port: int, device: subprocess.Popen[str], rounds: int, commands: int) -> tuple[list[float], list[float]]:
+    """Seconds per round of events, and per command, of the binding alone."""
+    manager = o.DNP3Manager(1)
+    try:
+        ends = [o.IPEndpoint("127.0.0.1", port)]
+        channel = manager.AddTCPClient("channel", o.levels.NOTHING, o.ChannelRetry.Default(), ends, "0.0.0.0", None)
+        stack = o.MasterStackConfig()
+        stack.link.LocalAddr, stack.link.RemoteAddr = 1, 10
+        counting, application = _Counting(), _Application()
+        master = channel.AddMaster("master", counting, application, stack)
+        master.Enable()
+        time.sleep(1.5)
+        events_s, command_s = [], []
+        for _ in range(rounds):
+            _renew(device)
+            counting.events = 0
+            counting.read.clear()
+            counting.complete.clear()
+            begun = time.perf_counter()
+            master.ScanClasses(o.ClassField(False, True, False, False), counting)
+            if not counting.complete.wait(30):
+                raise RuntimeError(f"the bare binding got {counting.events} of {EVENTS} events")
+            events_s.append(time.perf_counter() - begun)
+        for _ in range(commands):
+            answered = threading.Event()
+            begun = time.perf_counter()
+            master.SelectAndOperate(
+                o.ControlRelayOutputBlock(o.OperationType.LATCH_ON), 0, lambda result, done=answered: done.set()
+            )
+            answered.wait(10)
+            command_s.append(time.perf_counter() - begun)
+        return events_s, command_s
+    finally:
+        manager.Shutdown()
+
+
+async def ours(port: int, device: subprocess.Popen[str], rounds: int, commands: int) -> tuple[list[float], list[float]]:
+    """The same through `MasterStack`."""
+    async with MasterStack() as stack:
+        master = await stack.add(MasterConfig("bench", port=port, time_sync=None))
+        await asyncio.sleep(1.5)
+        await master.integrity()
+        master.handover.take()
+        events_s, command_s = [], []
+        for _ in range(rounds):
+            await asyncio.to_thread(_renew, device)
+            begun = time.perf_counter()
+            await master.scan((1,))
+            events = sum(each.event for each in master.handover.take())
+            if events != EVENTS:
+                raise RuntimeError(f"the master got {events} of {EVENTS} events")
+            events_s.append(time.perf_counter() - begun)
+        crob = Crob(ControlCode.LATCH_ON)
+        for _ in range(commands):
+            begun = time.perf_counter()
+            result = await master.operate(0, crob)
+            command_s.append(time.perf_counter() - begun)
+            if not result.success:
+                raise RuntimeError(f"the command came back with {result}")
+        return events_s, command_s
+
+
+def _renew(device: subprocess.Popen[str]) -> None:
+    assert device.stdin is not None and device.stdout is not None
+    device.stdin.write("\n")
+    device.stdin.flush()
+    device.stdout.readline()
+
+
+def main(rounds: int = 5, commands: int = 300) -> None:
+    """Prints both, and their ratios."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.bench.dnp3_master", str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as device:
+        assert device.stdin is not None and device.stdout is not None
+        device.stdout.readline()
+        bare_events, bare_commands = bare(port, device, rounds, commands)
+        our_events, our_commands = asyncio.run(ours(port, device, rounds, commands))
+        device.stdin.close()
+    bare_rate, our_rate = EVENTS / statistics.median(bare_events), EVENTS / statistics.median(our_events)
+    bare_ms, our_ms = (1e3 * statistics.median(times) for times in (bare_commands, our_commands))
+    print(f"events: bare {bare_rate:,.0f} /s, ours {our_rate:,.0f} /s, ratio {our_rate / bare_rate:.2f}")
+    print(f"select-before-operate median: bare {bare_ms:.2f} ms, ours {our_ms:.2f} ms, ratio {our_ms / bare_ms:.2f}   goal <= 2")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        serve(int(sys.argv[1]))
+    else:
+        main()
