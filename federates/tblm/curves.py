@@ -57,7 +57,7 @@ class CurveOptions:
     tolerance_pct: float = 0.15
     least_dv_pu: float = 0.002
     fast_solves: int = 150
-    settled_solves: int = 40
+    settled_solves: int = 26
     """The most points solved along V; cells near the operating point come first, and what is left shows in `error_pct` and
     `breakpoints`."""
 

@@ -70,9 +70,9 @@ class MasterStack:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        await asyncio.to_thread(self.shutdown)
         for master in self._masters:
-            master.stack_closed()
+            master.stack_closes()
+        await asyncio.to_thread(self.shutdown)
 
     def shutdown(self) -> None:
         """Ends the stack's threads; blocks until they have ended. Closing twice is harmless."""
@@ -129,6 +129,7 @@ class Master:
         self._ended: asyncio.Future[str] | None = None
         self._result: asyncio.Future[Any] | None = None
         self._ends_to_come = 0
+        self._closed = False
         self._rest_s = _REST_S[0]
         self._rested_at_s = float("-inf")
         self._resting: asyncio.Task[None] | None = None
@@ -253,10 +254,20 @@ class Master:
 
     async def link_status(self) -> bool:
         """Whether the outstation's link layer answers."""
-        answered: asyncio.Future[bool] = self._loop.create_future()
         async with self._turn:
-            self._master.CheckLinkStatus(self.handover.guarded(lambda good: self.handover.call(_settle, answered, bool(good))))
-            return bool(await self._within(answered, "link status"))
+            self._check_open()
+            answered = self._result = self._loop.create_future()
+            settle = self.handover.guarded(lambda good: self.handover.call(_settle, answered, (str(good), bool(good))))
+            self._master.CheckLinkStatus(settle)
+            try:
+                _, good = await self._within(answered, "link status")
+            finally:
+                self._result = None
+            return bool(good)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise MasterError(f"{self.config.name}: the DNP3 master stack is closed (no_comms)")
 
     async def _perform(self, name: str, function: str, headers: list[Any]) -> None:
         code = opendnp3.FunctionCode.__members__[function]
@@ -265,6 +276,7 @@ class Master:
     async def _exchange(self, start: Callable[..., Any], read: Callable[[Any], Any] | None = None) -> Any:
         """Starts one task of the stack and waits for its end, or with `read` for its result, copied in the stack's thread."""
         async with self._turn:
+            self._check_open()
             ended = self._ended = self._loop.create_future()
             result = self._result = self._loop.create_future()
             if read is None:
@@ -300,14 +312,16 @@ class Master:
     def enable(self) -> None:
         self._master.Enable()
 
-    def stack_closed(self) -> None:
-        """What still waits is told that nothing will come."""
+    def stack_closes(self) -> None:
+        """What still waits is told that nothing will come; what comes later is refused."""
+        self._closed = True
         self._line.clear()
         for task in (self._resting, self._refresh):
             if task is not None:
                 task.cancel()
-        if self._ended is not None and self._result is not None:
+        if self._ended is not None:
             _settle(self._ended, "FAILURE_NO_COMMS")
+        if self._result is not None:
             _settle(self._result, ("FAILURE_NO_COMMS", None))
 
     def watch(self) -> None:
