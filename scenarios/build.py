@@ -67,7 +67,8 @@ def _coupling(scenario: Scenario) -> Coupling | None:
 def _groups(scenario: Scenario) -> dict[str, tuple[str, ...]]:
     """The scenario's groups; whoever is in none goes to `control` (EMS, builders) or `field` (the rest).
 
-    Nothing in `field` waits for what `control` publishes, and what is coupled each step is in one process: the two run side by side.
+    Nothing in `field` waits for what `control` publishes, and what is coupled each step is in one process: so the two run side by
+    side.
     """
     groups = {name: list(members) for name, members in scenario.groups.items()}
     placed = {name for members in groups.values() for name in members}
