@@ -50,6 +50,14 @@ class Ems:
     settled_ns: int = 120 * S_NS
 
 
+@dataclass(frozen=True)
+class _Scan:
+    """What a scan was made from."""
+
+    telemetry: Telemetry
+    tblms: Mapping[str, Tblm]
+
+
 @dataclass
 class _Watched:
     """A loss that has happened, waiting to be compared."""
@@ -58,7 +66,8 @@ class _Watched:
     kind: str
     t_ns: int
     before: Telemetry
-    predictions: Mapping[CurveSet, Mapping[str, Any]]
+    scan: _Scan | None
+    foretold: Mapping[CurveSet, Mapping[str, Any]]
     tblms: Mapping[str, Tblm]
     open: list[CurveSet]
 
@@ -93,7 +102,7 @@ class EmsFederate:
         )
         self._horizons_s: dict[CurveSet, float] = {"fast": params.fast_ns / S_NS, "settled": params.settled_ns / S_NS}
         self._last: Telemetry | None = None
-        self._scanned: dict[CurveSet, Mapping[str, Any]] = {}
+        self._scanned: _Scan | None = None
         self._watched: list[_Watched] = []
 
     def start(self, t_ns: int) -> Outputs:
@@ -127,18 +136,13 @@ class EmsFederate:
         view = self._view
         view.set(now)
         generators = [g for g in self.params.generators if view.engine.is_running(g)] or view.largest_generators(now, _LARGEST)
-        lines = view.outages(now, {})
-        constant = {which: dict(lines) for which in _HORIZONS}
-        tables = {which: view.outages(now, view.curves(now, tblms, which, now.f_hz)) for which in _HORIZONS}
-        for name in generators:
-            for which, row in view.generator_loss(now, name, {}, "with_constant", self._horizons_s).items():
-                constant[which][name] = row
-            for which, row in view.generator_loss(now, name, tblms, "with_tblm", self._horizons_s).items():
-                tables[which][name] = row
-        for which in _HORIZONS:
-            rows = {name: {"with_tblm": tables[which][name], "with_constant": constant[which][name]} for name in constant[which]}
-            self._scanned[which] = {"scan_ns": now.t_ns, "base": view.measured(now), "rows": rows}
         fast = view.curves(now, tblms, "fast", now.f_hz)
+        constant, with_tblm = view.outages(now, {}), view.outages(now, fast)
+        soon: dict[CurveSet, float] = {"fast": self._horizons_s["fast"]}
+        for name in generators:
+            constant[name] = view.generator_loss(now, name, {}, "with_constant", soon)["fast"]
+            with_tblm[name] = view.generator_loss(now, name, tblms, "with_tblm", soon)["fast"]
+        self._scanned = _Scan(now, dict(tblms))
         return {
             "scan_ns": now.t_ns,
             "modes": modes,
@@ -148,21 +152,35 @@ class EmsFederate:
                 {
                     "name": name,
                     "kind": "generator" if name in generators else "line",
-                    "with_constant": constant["fast"][name],
-                    "with_tblm": tables["fast"][name],
-                    "with_tblm_settled": tables["settled"][name],
+                    "with_constant": constant[name],
+                    "with_tblm": with_tblm[name],
                 }
-                for name in constant["fast"]
+                for name in constant
             ],
         }
+
+    def _foretold(self, scan: _Scan, kind: str, name: str) -> dict[CurveSet, dict[str, Any]]:
+        """What the last scan says of one loss at both horizons, by both methods: from that scan's telemetry and TBLMs alone."""
+        view, seen, tblms = self._view, scan.telemetry, scan.tblms
+        view.set(seen)
+        if kind == "generator":
+            constant = view.generator_loss(seen, name, {}, "with_constant", self._horizons_s)
+            with_tblm = view.generator_loss(seen, name, tblms, "with_tblm", self._horizons_s)
+        else:
+            row = view.outages(seen, {}, (name,))[name]
+            constant = dict.fromkeys(_HORIZONS, row)
+            with_tblm = {
+                which: view.outages(seen, view.curves(seen, tblms, which, seen.f_hz), (name,))[name] for which in _HORIZONS
+            }
+        return {which: {"with_constant": constant[which], "with_tblm": with_tblm[which]} for which in _HORIZONS}
 
     def _watch_losses(self, before: Telemetry, now: Telemetry, tblms: Mapping[str, Tblm]) -> None:
         engine = self._view.engine
         lost = [("line", engine.branch_names[i]) for i in np.flatnonzero((before.line_status > 0.5) & (now.line_status < 0.5))]
         lost += [("generator", engine.generator_names[i]) for i in np.flatnonzero((before.gen_p_w > 0.0) & (now.gen_p_w == 0.0))]
         for kind, name in lost:
-            predictions = {which: {**table, "row": table["rows"].get(name)} for which, table in self._scanned.items()}
-            self._watched.append(_Watched(name, kind, now.t_ns, before, predictions, dict(tblms), list(_HORIZONS)))
+            foretold = self._foretold(self._scanned, kind, name) if self._scanned else {}
+            self._watched.append(_Watched(name, kind, now.t_ns, before, self._scanned, foretold, dict(tblms), list(_HORIZONS)))
 
     def _compare(self, watched: _Watched, now: Telemetry) -> list[dict[str, Any]]:
         rows = []
@@ -172,8 +190,7 @@ class EmsFederate:
             watched.open.remove(which)
             truth = self._view.measured(now)
             given_voltage = self._view.at_voltage(watched.before, watched.tblms, which, truth["v_pu"], now.f_hz)
-            prediction = watched.predictions.get(which)
-            row = prediction["row"] if prediction else None
+            scan, row = watched.scan, watched.foretold.get(which)
             rows.append(
                 {
                     "event": watched.name,
@@ -181,8 +198,8 @@ class EmsFederate:
                     "t_ns": watched.t_ns,
                     "compared_ns": now.t_ns,
                     "horizon": which,
-                    "scan_ns": prediction["scan_ns"] if prediction else None,
-                    "base": prediction["base"] if prediction else None,
+                    "scan_ns": scan.telemetry.t_ns if scan else None,
+                    "base": self._view.measured(scan.telemetry) if scan else None,
                     "before": self._view.measured(watched.before),
                     "truth": truth,
                     "predicted_with_tblm": row["with_tblm"] if row else None,

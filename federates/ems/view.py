@@ -80,9 +80,11 @@ class View:
         except TransmissionError as error:
             return self._failed(error)
 
-    def outages(self, telemetry: Telemetry, curves: Mapping[str, LoadCurve]) -> dict[str, dict[str, Any]]:
-        """The TBLM buses after the outage of each branch in service."""
-        wanted = [n for n in self.engine.branch_names if self.engine.is_closed(n)]
+    def outages(
+        self, telemetry: Telemetry, curves: Mapping[str, LoadCurve], names: Sequence[str] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """The TBLM buses after the outage of each branch named; None: of each in service."""
+        wanted = [n for n in self.engine.branch_names if self.engine.is_closed(n)] if names is None else names
         table = contingencies(self.engine, wanted, curves)
         rows: dict[str, dict[str, Any]] = {}
         for k, name in enumerate(table.outages):
@@ -95,7 +97,7 @@ class View:
     def generator_loss(
         self, telemetry: Telemetry, name: str, tblms: Mapping[str, Tblm], method: Method, horizons_s: Mapping[CurveSet, float]
     ) -> dict[CurveSet, dict[str, Any]]:
-        """The TBLM buses at each horizon after losing a generator, and the lowest frequency until then.
+        """The TBLM buses at each horizon after losing a generator, and the lowest frequency of its first 15 s or until the last.
 
         Frequency by the EMS's own response model, in which the TBLM buses follow frequency by their fast curves (`with_tblm`) or
         not at all (`with_constant`); then a power flow with the governors' power at that moment.
@@ -104,18 +106,19 @@ class View:
         ride, fixed_w, native_w = self._loss(telemetry, name)
         f_hz = nadir_hz = telemetry.f_hz
         t_s = 0.0
-        for which, horizon_s in sorted(horizons_s.items(), key=lambda item: item[1]):
-            while t_s < horizon_s:
+        ends: list[tuple[float, CurveSet | None]] = [(horizon_s, which) for which, horizon_s in horizons_s.items()]
+        for end_s, which in sorted([*ends, (_RIDE_S, None)], key=lambda end: end[0]):
+            while t_s < end_s:
                 drawn_w = fixed_w
                 if method == "with_tblm":
                     drawn_w += sum(self._follows(telemetry, tblm, bus, f_hz) for bus, tblm in tblms.items())
-                step_s = min(_RIDE_STEP_S if t_s < _RIDE_S else _REST_STEP_S, horizon_s - t_s)
+                step_s = min(_RIDE_STEP_S if t_s < _RIDE_S else _REST_STEP_S, end_s - t_s)
                 f_hz, t_s = ride.step(round(step_s * 1e9), drawn_w, native_w).f_hz, t_s + step_s
                 nadir_hz = min(nadir_hz, f_hz)
-            curves = self.curves(telemetry, tblms, which, f_hz) if method == "with_tblm" else {}
-            row = self._without(name, ride.response_by_machine(), telemetry, curves)
-            rows[which] = {**row, "f_hz": f_hz, "nadir_hz": nadir_hz}
-        return rows
+            if which is not None:
+                curves = self.curves(telemetry, tblms, which, f_hz) if method == "with_tblm" else {}
+                rows[which] = {**self._without(name, ride.response_by_machine(), telemetry, curves), "f_hz": f_hz}
+        return {which: {**row, "nadir_hz": nadir_hz} for which, row in rows.items()}
 
     def _loss(self, telemetry: Telemetry, name: str) -> tuple[FrequencyResponse, float, float]:
         """A response model that has just lost a generator, what the TBLM buses draw, and what all others draw, W."""
