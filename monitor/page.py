@@ -118,7 +118,7 @@ def _without_loaders(javascript: str) -> str:
     return re.sub(r"https://(?:cdn\.jsdelivr\.net|maps\.googleapis\.com)/", "about:blank#", javascript)
 
 
-_LONG = 56
+_LONG = 40  # characters from which a cell may wrap
 """Cells with more characters than this are broken into lines."""
 
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -161,7 +161,7 @@ table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabu
 th, td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { color: var(--quiet); font-weight: 600; position: sticky; top: 0; background: #fff; white-space: nowrap; }
 td { white-space: nowrap; }
-td.long { white-space: normal; overflow-wrap: break-word; min-width: 40ch; max-width: 80ch; }
+td.long { white-space: normal; overflow-wrap: break-word; min-width: 26ch; max-width: 80ch; }
 .n { text-align: right; white-space: nowrap; }
 code { font: 12.5px/1.4 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; overflow-wrap: anywhere; }
 @media (max-width: 900px) { nav { position: static; width: auto; border: 0; } main { margin: 0; padding: 16px; } }

@@ -133,8 +133,10 @@ def test_what_was_recorded_half_a_second_before_a_kill_is_readable(tmp_path: Pat
     child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program), str(tmp_path)], stdout=subprocess.PIPE, env=env)
     try:
         assert child.stdout is not None and child.stdout.readline() == b"written\n"
-        stream = tmp_path / "signals" / "f.y.arrows"
-        while read_stream(stream).num_rows < 100:  # the flushing thread is what this waits for; the test's timeout bounds it
+        stream, events = tmp_path / "signals" / "f.y.arrows", tmp_path / "events" / "p1.jsonl"
+        while (
+            read_stream(stream).num_rows < 100 or events.read_bytes().count(b"\n") < 100
+        ):  # the flushing thread is what this waits for; the test's timeout bounds it
             assert child.poll() is None
     finally:
         child.send_signal(signal.SIGKILL)

@@ -138,8 +138,8 @@ def test_every_input_is_linked_once_and_every_link_fits(federation: Federation, 
 
 def test_groups_and_coupling(federation: Federation) -> None:
     assert federation.groups == {
-        "grid": ("grid", "tblm16", "ems"),
-        "feeders": ("f13", "ders13", "scada13", "meters13", "ami13"),
+        "field": ("grid", "f13", "ders13", "scada13", "meters13", "ami13"),
+        "control": ("tblm16", "ems"),
     }
     assert federation.coupling is not None
     assert (federation.coupling.leader, federation.coupling.followers, federation.coupling.always) == ("grid", ("f13",), False)
