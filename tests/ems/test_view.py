@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pandapower as pp
 import pytest
-from documents import document, exponential, tblm
+from case39 import BUSES, CASE39, LOADS, truth
+from documents import exponential, tblm
 from pandapower import networks
 
-from federates.ems.ems import Ems, EmsFederate, Feed
-from federates.ems.view import Telemetry, View
-from federates.grid.feeder_library import builtin_feeder
+from federates.ems.view import View
 from federates.grid.fleet import FrequencySettings
-from federates.grid.transmission import Transmission, TransmissionModel
-from federates.runtime.conformance import check_federate
-from federates.runtime.federate import S_NS, Spec
-from federates.runtime.port import Document, Port, Sample
-
-CASE39 = TransmissionModel("pandapower:case39")
-BUSES = ("15", "16")
-LOADS = {"15": exponential(320e6, 153e6, 1.6, 3.0, 1.2), "16": exponential(329e6, 32.3e6, 1.2, 2.5, 0.9)}
-
-
-def truth(engine: Transmission, f_hz: float = 60.0) -> Telemetry:
-    """The network solved with loads that really follow LOADS, as measured."""
-    for bus in BUSES:
-        engine.set_native_share(bus, 0.0)
-    flow = engine.solve_with_curves({bus: lambda v, load=LOADS[bus]: load(v, f_hz) for bus in BUSES})
-    status = np.array([float(engine.is_closed(name)) for name in engine.branch_names])
-    return Telemetry(0, f_hz, flow.v_pu, flow.bus_p_w, flow.bus_q_var, status, flow.generator_p_w)
+from federates.grid.transmission import Transmission
 
 
 def view(**settings: Any) -> View:
@@ -94,19 +75,43 @@ def test_with_right_curves_every_outage_is_predicted_better_than_with_constant_p
 
 
 def test_a_generator_loss_without_governors_is_the_closed_form() -> None:
-    """f - f0 = -(f0 dP / (D P_native)) (1 - exp(-D P_native t / (2 E)))."""
-    damping, horizon_s = 1.5, 2.0
+    """f - f0 = -(f0 dP / (D P_native)) (1 - exp(-D P_native t / (2 E))): it falls for ever, so the lowest is the last studied."""
+    damping = 1.5
     ours, now = view(governed_share=0.0, native_damping_pu=damping), truth(Transmission(CASE39))
     ours.set(now)
-    rows = ours.generator_loss(now, "G30", {}, "with_constant", {"fast": horizon_s})
     lost_w = now.gen_p_w[ours.engine.generator_names.index("G30")]
     native_w = now.load_p_w.sum() - sum(now.load_p_w[ours.engine.bus_names.index(bus)] for bus in BUSES)
     energy = sum(m.rating_va * m.inertia_s for m in ours._fleet.machines if m.name != "G30")
-    expected = -60.0 * lost_w / (damping * native_w) * (1.0 - np.exp(-damping * native_w * horizon_s / (2.0 * energy)))
-    assert rows["fast"]["f_hz"] - 60.0 == pytest.approx(expected, rel=2e-3)
-    assert rows["fast"]["nadir_hz"] == rows["fast"]["f_hz"] and ours.engine.is_running("G30")
-    helped = ours.generator_loss(now, "G30", {b: tblm(b, LOADS[b]) for b in BUSES}, "with_tblm", {"fast": horizon_s})
-    assert expected < helped["fast"]["f_hz"] - 60.0 < 0.0
+
+    def expected(t_s: float) -> float:
+        return float(-60.0 * lost_w / (damping * native_w) * (1.0 - np.exp(-damping * native_w * t_s / (2.0 * energy))))
+
+    soon = ours.generator_loss(now, "G30", {}, "with_constant", {"fast": 2.0})
+    assert soon.keys() == {"fast"}
+    assert soon["fast"]["f_hz"] - 60.0 == pytest.approx(expected(2.0), rel=2e-3)
+    assert soon["fast"]["nadir_hz"] - 60.0 == pytest.approx(expected(15.0), rel=2e-3)  # 15 s are studied at least
+    rows = ours.generator_loss(now, "G30", {}, "with_constant", {"fast": 2.0, "settled": 40.0})
+    assert rows["fast"]["f_hz"] == pytest.approx(soon["fast"]["f_hz"], abs=1e-9)
+    assert rows["settled"]["f_hz"] - 60.0 == pytest.approx(expected(40.0), rel=2e-3)
+    assert rows["fast"]["nadir_hz"] == rows["settled"]["nadir_hz"] == rows["settled"]["f_hz"]
+    assert ours.engine.is_running("G30")
+    helped = ours.generator_loss(now, "G30", {b: tblm(b, LOADS[b]) for b in BUSES}, "with_tblm", {"fast": 2.0})
+    assert expected(2.0) < helped["fast"]["f_hz"] - 60.0 < 0.0
+    assert expected(15.0) < helped["fast"]["nadir_hz"] - 60.0 < helped["fast"]["f_hz"] - 60.0
+
+
+def test_with_governors_the_lowest_frequency_lies_between_the_horizons() -> None:
+    """Against the same response model looked at ten times as often."""
+    ours, now = view(), truth(Transmission(CASE39))
+    ours.set(now)
+    rows = ours.generator_loss(now, "G30", {}, "with_constant", {"fast": 1.0, "settled": 120.0})
+    ride, fixed_w, native_w = ours._loss(now, "G30")
+    f_hz = [ride.step(100_000_000, fixed_w, native_w).f_hz for _ in range(1200)]
+    assert 10 < int(np.argmin(f_hz)) < 150  # after the fast horizon, long before the settled one
+    assert rows["fast"]["f_hz"] == pytest.approx(f_hz[9], abs=1e-6)
+    assert rows["settled"]["f_hz"] == pytest.approx(f_hz[-1], abs=1e-6)
+    assert rows["fast"]["nadir_hz"] == rows["settled"]["nadir_hz"] == pytest.approx(min(f_hz), abs=0.01)
+    assert rows["fast"]["nadir_hz"] < min(rows["fast"]["f_hz"], rows["settled"]["f_hz"]) - 0.01
 
 
 def test_a_machine_that_is_out_gives_no_inertia() -> None:
@@ -132,59 +137,3 @@ def test_a_condenser_stays_in_service_at_no_power() -> None:
     now = truth(engine)
     ours.set(now)
     assert ours.engine.is_running("G35")
-
-
-FEEDER = builtin_feeder("ieee13")
-FEEDS = tuple(Feed(f"tblm{bus}", bus, (FEEDER,)) for bus in BUSES)
-PARAMS = Ems(CASE39, FEEDS, FrequencySettings(governed_share=0.0), scan_ns=2 * S_NS)
-PAPERS = {f"tblm_tblm{bus}": document(tblm(bus, LOADS[bus], points=41, model_hash=FEEDER.hash()), 1) for bus in BUSES}
-
-
-def telemetry(now: Telemetry, t_ns: int) -> dict[str, Any]:
-    """What the transmission system sends, and the TBLMs."""
-    named = {"f_hz": [now.f_hz], "all_v_pu": now.v_pu, "load_p_w": now.load_p_w, "load_q_var": now.load_q_var}
-    named |= {"line_status": now.line_status, "gen_p_w": now.gen_p_w}
-    return {**PAPERS, **{name: Sample.of(values, t_ns) for name, values in named.items()}}
-
-
-def test_a_loss_is_compared_with_what_was_predicted_before_it() -> None:
-    engine, federate = Transmission(CASE39), EmsFederate(PARAMS)
-    federate.start(0)
-    first = federate.step(0, telemetry(truth(engine), 0)).outputs
-    assert first["ack"] == [{"bus": bus, "seq": 1, "accepted": True, "reason": ""} for bus in BUSES]
-    assert first["prediction"]["modes"] == dict.fromkeys(BUSES, "tblm") and len(first["prediction"]["contingencies"]) >= 46
-    engine.open_line("15-16")
-    outcomes = []
-    for k in range(1, 6):
-        outputs = federate.step(k * S_NS, telemetry(truth(engine), k * S_NS)).outputs
-        outcomes += outputs.get("outcome", {}).get("outcomes", [])
-    (row,) = outcomes
-    assert (row["event"], row["kind"], row["t_ns"], row["horizon"]) == ("15-16", "line", S_NS, "fast")
-    assert row["scan_ns"] == 0 and row["compared_ns"] == 3 * S_NS
-    real = row["truth"]["v_pu"]["15"]
-    assert abs(row["predicted_with_tblm"]["v_pu"]["15"] - real) < 0.02 * abs(row["predicted_with_constant"]["v_pu"]["15"] - real)
-
-
-def test_without_telemetry_it_predicts_nothing_and_still_judges_documents() -> None:
-    federate = EmsFederate(PARAMS)
-    inputs = telemetry(truth(Transmission(CASE39)), 0) | {"all_v_pu": Sample.missing(39)}
-    outputs = federate.step(0, {**inputs, "tblm_tblm16": Document("not JSON", 0, 1)}).outputs
-    assert "prediction" not in outputs and [ack["accepted"] for ack in outputs["ack"]] == [True, False]
-    assert "prediction" not in federate.step(2 * S_NS, inputs).outputs
-
-
-@cache
-def at_rest() -> Telemetry:
-    """The network as it is without an event."""
-    return truth(Transmission(CASE39))
-
-
-def measured(port: Port, t_ns: int) -> Any:
-    """What it sends at t."""
-    value = telemetry(at_rest(), t_ns)[port.name]
-    return value.text if port.kind == "document" else value
-
-
-def test_conforms() -> None:
-    params = replace(PARAMS, scan_ns=3600 * S_NS, generators=("G30",))
-    assert check_federate(Spec("ems", "federates.ems.ems:EmsFederate", params), measured, periods=2) == []

@@ -135,40 +135,54 @@ def _ami(t_s: float) -> Outputs:
 
 
 def _ems(t_s: float) -> Outputs:
+    out: dict[str, Any] = {}
+    if t_s in (TRIP_S + 2.0, TRIP_S + 120.0):
+        out["outcome"] = {"outcomes": [outcome("fast" if t_s < TRIP_S + 120.0 else "settled")]}
     if t_s % 60.0:
-        return {}
+        return out
     way = {"v_pu": {"15": 0.99, "20": 0.97}, "p_w": {}, "q_var": {}, "f_hz": F0_HZ, "converged": True}
     other = {**way, "v_pu": {"15": 0.991, "20": 0.965}}
     lines = [{"name": f"line {k}", "kind": "line", "with_tblm": way, "with_constant": other} for k in range(20)]
-    lost = {"converged": False, "reason": "diverged"}
-    lines.append({"name": EVIL, "kind": "generator", "with_tblm": way, "with_constant": lost})
-    modes = {"15": "tblm", "20": "last_good"}
-    out: dict[str, Any] = {"prediction": {"scan_ns": int(t_s * S_NS), "modes": modes, "base": way, "contingencies": lines}}
-    if t_s == 120.0:
-        out["outcome"] = {"outcomes": [outcome("fast"), {**outcome("settled"), "predicted_with_constant": None}]}
+    swing = {"f_hz": 59.6, "nadir_hz": 59.55}
+    lost = {"converged": False, "reason": "diverged", **swing}
+    lines.append({"name": EVIL, "kind": "generator", "with_tblm": {**way, **swing}, "with_constant": lost})
+    measured = {key: values for key, values in way.items() if key != "converged"}
+    out["prediction"] = {
+        "scan_ns": int(t_s * S_NS),
+        "modes": {"15": "tblm", "20": "last_good"},
+        "measured": measured,
+        "base": {"with_tblm": way, "with_constant": way},
+        "contingencies": lines,
+    }
     out["ack"] = [{"bus": "15", "seq": 1, "accepted": not t_s, "reason": "" if not t_s else EVIL}]
     return out
 
 
 def outcome(horizon: str) -> dict[str, Any]:
-    """The loss of a generator, foretold better with the TBLM but for Q."""
+    """The loss of a generator, foretold better with the TBLM but for Q; settled, constant P, Q has a frequency and no voltages."""
 
-    def at(v: float, p: float, q: float, f: float = F0_HZ) -> dict[str, Any]:
-        return {"v_pu": {"15": v}, "p_w": {"15": p}, "q_var": {"15": q}, "f_hz": f, "converged": True}
+    def measured(v: float, p: float, q: float, f: float = F0_HZ) -> dict[str, Any]:
+        return {"v_pu": {"15": v}, "p_w": {"15": p}, "q_var": {"15": q}, "f_hz": f}
 
+    def foretold(v: float, p: float, q: float, f: float, nadir: float) -> dict[str, Any]:
+        return {**measured(v, p, q, f), "nadir_hz": nadir, "converged": True}
+
+    after_s = 2.0 if horizon == "fast" else 120.0
+    constant = foretold(0.9650, 3.00e6, 0.85e6, 59.5, 59.45)
+    unsolved = {"converged": False, "reason": "diverged", "f_hz": 59.9, "nadir_hz": 59.45}
     return {
         "event": "G33",
         "kind": "generator",
         "t_ns": int(TRIP_S * S_NS),
-        "compared_ns": int(102 * S_NS),
+        "compared_ns": int((TRIP_S + after_s) * S_NS),
         "horizon": horizon,
         "scan_ns": int(60 * S_NS),
-        "base": at(0.9990, 3.00e6, 0.85e6),
-        "before": at(1.0000, 3.05e6, 0.86e6),
-        "truth": at(0.9700, 2.91e6, 0.84e6, 59.8),
-        "predicted_with_tblm": at(0.9701, 2.90e6, 0.80e6, 59.6),
-        "predicted_with_constant": at(0.9650, 3.00e6, 0.85e6, 59.5),
-        "at_true_voltage_with_tblm": at(0.9700, 2.92e6, 0.84e6),
+        "base": measured(0.9990, 3.00e6, 0.85e6),
+        "before": measured(1.0000, 3.05e6, 0.86e6),
+        "truth": measured(0.9700, 2.91e6, 0.84e6, f_hz(TRIP_S + after_s)),
+        "predicted_with_tblm": foretold(0.9701, 2.90e6, 0.80e6, 59.6, 59.55),
+        "predicted_with_constant": constant if horizon == "fast" else unsolved,
+        "at_true_voltage_with_tblm": {**measured(0.9700, 2.92e6, 0.84e6), "converged": True},
     }
 
 

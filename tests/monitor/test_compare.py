@@ -139,7 +139,7 @@ def other_curve(t_s: float, outputs: dict[str, Any]) -> None:
     ("federate", "change", "record", "where"),
     [
         ("north", louder_alarm, "events", "row 3, t = 100 s, payload.alarm"),
-        ("ems", other_truth, "documents/outcome/ems.jsonl", "row 1, t = 120 s, document.outcomes[0].truth.p_w.15"),
+        ("ems", other_truth, "documents/outcome/ems.jsonl", "row 1, t = 102 s, document.outcomes[0].truth.p_w.15"),
         ("tblm_15", other_curve, "tblm/15.jsonl", "row 2, t = 60 s, document.load.curves[1].P_W[2][3]"),
     ],
 )
