@@ -74,6 +74,12 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("federates", "scenarios", "monitor"):
+            raise
+        where = "run it as .venv/bin/python run_cosim.py, or `source .venv/bin/activate` first (`make run` makes .venv)"
+        print(f"gridtandem: {sys.executable} has no package {error.name}; {where}", file=sys.stderr)
+        return 2
     except Exception:
         traceback.print_exc()
         print("gridtandem: this is a fault of ours; please report it with the lines above", file=sys.stderr)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,7 +214,7 @@ class Results:
     @cached_property
     def buses(self) -> tuple[str, ...]:
         """Buses for which TBLMs were published."""
-        return tuple(sorted(path.stem for path in (self.run_dir / "tblm").glob("*.jsonl")))
+        return tuple(sorted(unquote(path.stem) for path in (self.run_dir / "tblm").glob("*.jsonl")))
 
     def tblms(self, bus: str) -> list[Tblm]:
         """Every TBLM published for a bus, oldest first. NoSuchRecordError for a bus without any, TblmError for a foreign schema."""
@@ -228,7 +229,7 @@ class Results:
         """Every TBLM published for a bus as plain JSON, whatever its schema. NoSuchRecordError for a bus without any."""
         if bus not in self.buses:
             raise NoSuchRecordError(f"{self.run_dir}: no TBLM was published for bus '{bus}'; there are {_some(self.buses)}")
-        return _read_documents(self.run_dir / "tblm" / f"{bus}.jsonl")
+        return _read_documents(self.run_dir / "tblm" / f"{quote(bus, safe=' ')}.jsonl")
 
     @cached_property
     def document_ports(self) -> Mapping[str, tuple[str, ...]]:

@@ -107,6 +107,7 @@ class _Reader:
             self._attached(name, grid)
         for n, event in enumerate(self.scenario.events):
             self._event(("events", n, "action"), event.to, event.action)
+        self._ems()
         if self.problems:
             raise ScenarioError(self.problems)
         return Inventory(self.grids, self.feeders)
@@ -210,6 +211,15 @@ class _Reader:
                 most = int(left_w // one_w)
                 advice = f"write at most {most}" if most else "choose a bus with more load, or a smaller feeder"
                 self._wrong((*self.place[entry.name], "count"), f"{text}; {advice}")
+
+    def _ems(self) -> None:
+        """Generators that an EMS is told to watch."""
+        for k, entry in enumerate(self.scenario.federates):
+            if entry.kind == "ems" and entry.grid in self.grids:
+                names = self.grids[entry.grid].generator_names
+                for n, generator in enumerate(entry.generators):
+                    if generator not in names:
+                        self._unknown(("federates", k, "generators", n), generator, names, "generator")
 
     def _event(self, place: Place, to: str, action: Any) -> None:
         """Names in an action that only the network knows."""

@@ -207,6 +207,8 @@ class SpecMaker:
         distribution, feeder = self._feeder(entry.feeder)
         nominal_hz = feeder.model.base_hz
         f_hz = entry.f_hz or (nominal_hz * 0.95, nominal_hz * 62.0 / 60.0)
+        if not f_hz[0] < nominal_hz < f_hz[1]:
+            raise ValueError(f"f_hz {f_hz[0]:g} to {f_hz[1]:g} does not contain the feeder's nominal {nominal_hz:g} Hz")
         settled_f_hz = max(f_hz[0], nominal_hz * 59.0 / 60.0), min(f_hz[1], nominal_hz * 61.0 / 60.0)
         return builder.TblmParams(
             name=entry.name,

@@ -103,8 +103,13 @@ class View:
         not at all (`with_constant`); then a power flow with the governors' power at that moment.
         """
         rows: dict[CurveSet, dict[str, Any]] = {}
+        left = [m for m in self._fleet.machines if m.name != name and self.engine.is_running(m.name)]
+        if not self.engine.is_running(name) or not any(m.inertia_s > 0.0 for m in left):
+            reason = "no_inertia" if self.engine.is_running(name) else "out_of_service"
+            return {which: {"converged": False, "reason": reason} for which in horizons_s}
         ride, fixed_w, native_w = self._loss(telemetry, name)
         f_hz = nadir_hz = telemetry.f_hz
+        shift_hz = telemetry.f_hz - self._settings.nominal_hz  # the model starts in balance at nominal frequency
         t_s = 0.0
         ends: list[tuple[float, CurveSet | None]] = [(horizon_s, which) for which, horizon_s in horizons_s.items()]
         for end_s, which in sorted([*ends, (_RIDE_S, None)], key=lambda end: end[0]):
@@ -113,7 +118,7 @@ class View:
                 if method == "with_tblm":
                     drawn_w += sum(self._follows(telemetry, tblm, bus, f_hz) for bus, tblm in tblms.items())
                 step_s = min(_RIDE_STEP_S if t_s < _RIDE_S else _REST_STEP_S, end_s - t_s)
-                f_hz, t_s = ride.step(round(step_s * 1e9), drawn_w, native_w).f_hz, t_s + step_s
+                f_hz, t_s = shift_hz + ride.step(round(step_s * 1e9), drawn_w, native_w).f_hz, t_s + step_s
                 nadir_hz = min(nadir_hz, f_hz)
             if which is not None:
                 curves = self.curves(telemetry, tblms, which, f_hz) if method == "with_tblm" else {}

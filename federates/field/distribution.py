@@ -219,10 +219,12 @@ class DistributionFederate:
             if name not in feeder.reg_names:
                 raise ValueError(f"no regulator '{name}'; there are {', '.join(feeder.reg_names)}")
             i = feeder.reg_names.index(name)
+            before = taps.copy()
             taps[i] = wanted = int(number(payload, "tap"))
             feeder.set_taps(taps)
-            if feeder.taps()[i] != wanted:
-                raise ValueError(f"regulator {name} has no tap {wanted}; it went to {feeder.taps()[i]}")
+            if (reached := feeder.taps()[i]) != wanted:
+                feeder.set_taps(before)
+                raise ValueError(f"regulator {name} has no tap {wanted}; its last one is {reached}")
             return {"regulator": name, "tap": wanted}
 
         def set_capacitor(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The transmission system: AC power flow at each step, outages and trips, frequency, and the emergency mode.
 
-The load of a bus is what its feeders draw plus native load. Its native share is set once, at the start, so that the bus draws what
-the network file says; from then on the feeders move by themselves. Frequency at t follows from what was drawn until t; generators
+The load of a bus is what its feeders draw plus native load. Its native share is set once, at the start, so that the bus draws the
+active power of the network file (reactive power follows the share); from then on the feeders move by themselves. Frequency at t follows from what was drawn until t; generators
 carry the governors' and the secondary control's power on top of their schedules, and what losses leave over, by governor.
 """
 
@@ -116,7 +116,7 @@ class TransmissionFederate:
         state = self._frequency.step(0, *self._loads_w(inputs))
         self._f_hz, self._rocof = state.f_hz, state.rocof_hz_per_s
         was = self._detector.active
-        v_least = float(flow.v_pu[self._at].min(initial=1.0))
+        v_least = float(flow.v_pu[self._at].min(initial=np.inf))
         active = self._detector.update(t_ns, state.f_hz, state.rocof_hz_per_s, v_least)
         outputs = dict(self._outputs(flow))
         if active != was:
@@ -217,7 +217,11 @@ class TransmissionFederate:
         def lines(name: str) -> Any:
             def act(payload: Mapping[str, Any]) -> dict[str, Any]:
                 line = str(payload["line"])
+                before = engine.is_closed(line)
                 getattr(engine, name)(line)
+                if lost := engine.cut_off():
+                    (engine.close_line if before else engine.open_line)(line)
+                    raise ValueError(f"it would cut off bus {', '.join(lost)}; islands are not simulated by the response engine")
                 return {"line": line}
 
             return _refusing(act)

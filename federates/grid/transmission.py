@@ -366,9 +366,8 @@ class Transmission:
             self._grid.set_reference_slack_bus(int(self.case.generator_bus[reference]))
         self._slack_applied = wanted
 
-    def _require_connected(self) -> None:
-        if not self._slack_applied:
-            raise TransmissionError("no_slack", "no generator that holds a voltage is left in service")
+    def cut_off(self) -> tuple[str, ...]:
+        """Buses that have no path to the largest connected part."""
         if self._cut_off is None:
             self._cut_off = self._known_cuts.get(self._closed.tobytes())
         if self._cut_off is None:
@@ -382,8 +381,13 @@ class Transmission:
             self._cut_off = tuple(self.bus_names[i] for i in np.flatnonzero(label != main))
             if len(self._known_cuts) < _KNOWN_CUTS:
                 self._known_cuts[self._closed.tobytes()] = self._cut_off
-        if self._cut_off:
-            raise TransmissionError("islanded", f"buses {list(self._cut_off)} are cut off from the rest", self._cut_off)
+        return self._cut_off
+
+    def _require_connected(self) -> None:
+        if not self._slack_applied:
+            raise TransmissionError("no_slack", "no generator that holds a voltage is left in service")
+        if self.cut_off():
+            raise TransmissionError("islanded", f"buses {list(self.cut_off())} are cut off from the rest", self.cut_off())
 
     def _diverged(self) -> TransmissionError:
         open_branches = [self.branch_names[i] for i in np.flatnonzero(~self._closed)]

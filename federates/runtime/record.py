@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote  # a bus is named by a network file: it must not name a path
 
 import numpy as np
 import pyarrow as pa
@@ -137,7 +138,7 @@ class RunRecorder:
         """Write one version of a document; a TBLM goes to the file of its bus."""
         self._raise_if_failed()
         if port.name == "tblm":
-            path = self.run_dir / "tblm" / f"{port.ids[0] if port.ids else federate}.jsonl"
+            path = self.run_dir / "tblm" / f"{quote(port.ids[0] if port.ids else federate, safe=' ')}.jsonl"
         else:
             path = self.run_dir / "documents" / port.name / f"{federate}.jsonl"
         with self._lock:

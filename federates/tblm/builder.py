@@ -236,7 +236,7 @@ class TblmBuilder:
         try:
             base, reasons = operating_base(snapshot, study, self._devices)
             tblm = make(study, snapshot, allocate(snapshot, study, base), validity, trigger, reasons)
-        except (StudyError, FeederError) as error:
+        except (StudyError, FeederError, ValueError) as error:
             why = f"study failed: {error}"
             if self._last is not None:
                 return self._again(t_ns, self._last, trigger, "questionable", why)

@@ -32,6 +32,7 @@ SCADA_PORTS = (
 _USELESS = int(Quality.LOST | Quality.OVERFLOW | Quality.RESTART)
 _SURE = {"good": 0.1, "estimated": 0.5, "questionable": 0.5}
 _UNREAD = 1.0  # relative uncertainty of a load that no meter reports
+_ALIVE_PU = 0.01  # below it a load is without supply
 _Q_FLOOR = 0.2  # a load's reactive power may be corrected by this part of its active power, however small it is itself
 _ROUNDS = 12
 _MATCHED = 1e-4  # of the feeder's apparent power
@@ -203,11 +204,12 @@ def allocate(snapshot: FeederSnapshot, study: Study, base: Base) -> Allocation:
     for turn in range(_ROUNDS):
         study.operate_as_measured(base._replace(load_p_w=nominal_p, load_q_var=nominal_q))
         now_p, now_q = feeder.load_power()
+        alive = feeder.load_v_pu() > _ALIVE_PU
         model_p, model_q = (float(x.sum()) for x in feeder.head())
         miss_p = head_p - model_p if np.isfinite(head_p) else 0.0
         miss_q = head_q - model_q if np.isfinite(head_q) else 0.0
         if turn == 0:
-            per_p, per_q = _ratio(now_p, nominal_p, per_p), _ratio(now_q, nominal_q, per_q)
+            per_p, per_q = _ratio(now_p, nominal_p, per_p, alive), _ratio(now_q, nominal_q, per_q, alive)
             # the readings are what was taken at the voltage of the day, not what would be at nominal voltage
             nominal_p, nominal_q = taken_p / per_p, taken_q / per_q
             continue
@@ -215,9 +217,10 @@ def allocate(snapshot: FeederSnapshot, study: Study, base: Base) -> Allocation:
             adjusted = float(np.hypot(miss_p, miss_q))
         if max(abs(miss_p), abs(miss_q)) <= _MATCHED * s_va:
             break
-        per_p, per_q = _ratio(now_p, nominal_p, per_p), _ratio(now_q, nominal_q, per_q)
-        taken_p = now_p + miss_p * _weights(unsure * np.abs(taken_p))
-        taken_q = now_q + miss_q * _weights(unsure * (np.abs(taken_q) + _Q_FLOOR * np.abs(taken_p)))
+        per_p, per_q = _ratio(now_p, nominal_p, per_p, alive), _ratio(now_q, nominal_q, per_q, alive)
+        taken_p = np.where(alive, now_p, taken_p) + miss_p * _weights(alive * unsure * np.abs(taken_p))
+        weight_q = np.abs(taken_q) + _Q_FLOOR * np.abs(taken_p)
+        taken_q = np.where(alive, now_q, taken_q) + miss_q * _weights(alive * unsure * weight_q)
         nominal_p, nominal_q = taken_p / per_p, taken_q / per_q
     out_p, out_q = feeder.der_power() if feeder.der_names else (np.zeros(0), np.zeros(0))
     return Allocation(
@@ -255,8 +258,9 @@ def _readings(snapshot: FeederSnapshot) -> tuple[Floats, Floats, Floats]:
     return snapshot.known("load_p_w"), snapshot.known("load_q_var"), unsure
 
 
-def _ratio(now: Floats, nominal: Floats, otherwise: Floats) -> Floats:
-    return np.asarray(np.divide(now, nominal, out=np.array(otherwise, float), where=np.abs(nominal) > 1e-6))
+def _ratio(now: Floats, nominal: Floats, otherwise: Floats, alive: NDArray[np.bool_]) -> Floats:
+    told = alive & (np.abs(nominal) > 1e-6)  # a load without supply says nothing of its nominal power
+    return np.asarray(np.divide(now, nominal, out=np.array(otherwise, float), where=told))
 
 
 def _weights(size: Floats) -> Floats:
