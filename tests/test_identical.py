@@ -1,4 +1,4 @@
-"""The strongest invariant: one scenario gives the same records, bit for bit, in the plain loop and over HELICS, and again by seed."""
+"""The strongest invariant: a scenario gives the same records, bit for bit, in the plain loop, over HELICS, and again by seed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_tiny_with_its_emergency_gives_identical_records_in_the_loop_over_helics
 def test_quickstart_gives_identical_records_in_the_loop_and_over_helics(tmp_path: Path) -> None:
     runs = [run_dir(tmp_path / runner, "quickstart", "--stop", "300", "--runner", runner) for runner in ("local", "helics")]
     found = compare(*runs)
-    assert found.identical and found.records > 100, str(found)
+    assert found.identical and found.records > 60, str(found)
 
 
 def test_another_seed_gives_other_records(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """The transmission system: AC power flow at each step, outages and trips, frequency, and the emergency mode.
 
 The load of a bus is what its feeders draw plus native load. Its native share is set once, at the start, so that the bus draws the
-active power of the network file (reactive power follows the share); from then on the feeders move by themselves. Frequency at t follows from what was drawn until t; generators
-carry the governors' and the secondary control's power on top of their schedules, and what losses leave over, by governor.
+active power of the network file (reactive power follows the share); from then on the feeders move by themselves. Frequency at t
+follows from what was drawn until t; generators carry the governors' and the secondary control's power on top of their schedules,
+and what losses leave over, by governor.
 """
 
 from __future__ import annotations

@@ -155,11 +155,12 @@ def test_a_refused_command_becomes_a_row(command: dict[str, Any], reason: str) -
         assert port not in before or (outputs[port] == before[port]).all()
 
 
-def test_a_tap_beyond_the_last_is_refused_and_says_where_it_went() -> None:
+def test_a_tap_beyond_the_last_is_refused_and_moves_nothing() -> None:
     run = Run()
-    run.step(0)
+    before = run.step(0)["tap"]
     outputs = run.step(S_NS, {"action": "set_tap", "regulator": run.names("tap")[0], "tap": 40})
-    assert "no tap 40; it went to 16" in outputs["soe"][0]["reason"]
+    assert "no tap 40; its last one is 16" in outputs["soe"][0]["reason"]
+    assert list(outputs["tap"]) == list(before)
 
 
 def test_lost_inputs_hold_their_last_value() -> None:
