@@ -22,7 +22,6 @@ _DEFAULT_RECORD = {
     "ami": ("coverage", "age_s"),
 }  # fmt: skip
 """By kind. What is large and can be had from the rest (loads one by one, meters) is left out; `record: all` keeps it."""
-_CONTROL_GROUP = ("ems", "tblm")
 
 
 def build(loaded: LoadedScenario, inventory: Inventory) -> Federation:
@@ -65,16 +64,15 @@ def _coupling(scenario: Scenario) -> Coupling | None:
 
 
 def _groups(scenario: Scenario) -> dict[str, tuple[str, ...]]:
-    """The scenario's groups; whoever is in none goes to `control` (EMS, builders) or `field` (the rest).
+    """The scenario's groups; whoever is in none goes to the group `main`.
 
-    Nothing in `field` waits for what `control` publishes, and what is coupled each step is in one process: so the two run side by
-    side.
+    One process is the default because an exchange between processes costs milliseconds (HELICS 3.6.1, `zmq_ss`, global time).
     """
     groups = {name: list(members) for name, members in scenario.groups.items()}
     placed = {name for members in groups.values() for name in members}
     for entry in scenario.federates:
         if entry.name not in placed:
-            groups.setdefault("control" if entry.kind in _CONTROL_GROUP else "field", []).append(entry.name)
+            groups.setdefault("main", []).append(entry.name)
     return {name: tuple(members) for name, members in groups.items() if members}
 
 

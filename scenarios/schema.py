@@ -82,7 +82,7 @@ class Scenario(Strict):
         default=120.0, description="the same for building and starting, s of real time"
     )
     coupling: CouplingMode = CouplingMode()
-    groups: dict[Name, tuple[Name, ...]] = Field(default={}, description="process: its federates; default: field and control")
+    groups: dict[Name, tuple[Name, ...]] = Field(default={}, description="process: its federates; default: all in main")
     federates: Annotated[tuple[Federate, ...], Field(min_length=1)]
     links: tuple[LinkEntry, ...] = ()
     devices: Annotated[tuple[Any, ...], Field(max_length=0)] = Field(

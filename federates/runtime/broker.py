@@ -16,8 +16,8 @@ and a federate that waits for nobody runs ahead until messages are lost. Global 
 the distances between the rounds of an instant (`seat.py`).
 
 Core type `zmq_ss`: the broker's is the only listening socket, on the loopback. Of HELICS 3.6.1's others `tcp` and `tcp_ss` lose
-larger messages (a vector of a thousand values between two processes never arrived), and `zmq`, which is faster, opens sockets of its
-own that outlive a run and once gave other records. HELICS's own timers are off: the supervisor watches, with better knowledge.
+larger messages (a vector of a thousand values between two processes never arrived), and `zmq`, which is faster, opens sockets of
+its own that outlive a run and once gave other records. HELICS's own timers are off: the supervisor watches, with better knowledge.
 """
 
 from __future__ import annotations
