@@ -1,31 +1,34 @@
 """The same federation over HELICS. The only file that knows HELICS.
 
 Each process (a group of the scenario) is one HELICS federate. Inside it the federates of ours exchange as in the plain loop, with
-HELICS as the clock; what leaves the process goes through a publication for each vector or document port and an endpoint for each
-link of events (`federate/port`). A federate of ours that shall be a HELICS federate of its own gets a group of its own. One HELICS
-federate for each of ours was tried first: a grant each costs 0.1 to 0.3 ms, which was half of the time of a run with eighteen.
+HELICS as the clock; what leaves the process goes through one publication for each output port (`federate/port`). A federate of
+ours that shall be a HELICS federate of its own gets a group of its own. One HELICS federate for each of ours was tried first: a
+grant each costs 0.1 to 0.3 ms, which was half of the time of a run with eighteen.
 
-Values do not wake a federate (IGNORE_INTERRUPTS); an event's message does. It is sent to arrive a little before its delivery time,
-which the seat then asks for: HELICS shows a federate that a message wakes at t what others published at t already, and keeps a
-message for t back from a federate that asked for t. At a time asked for, what is older is there and nothing else. A grant that the
-seat did not ask for is asked again; one past what it asked for is an error.
+Vectors and documents do not wake a federate (IGNORE_INTERRUPTS); events do, when they are published, and the federate then asks for
+the time at which they are to be handed over. Endpoints were tried first: with messages on their way HELICS's distributed time gave
+wrong grants, and a message for t had to be sent to arrive before t. A publication of events carries what its federate sent at one
+instant; a gap in the sequence is an error. A grant that the seat did not ask for is asked again; one past what it asked for is an
+error.
 
-The broker keeps one global time. With HELICS's distributed time a federate that has sent a message may be granted a time past its
-delivery before the receiver, asleep until later, has answered it: measured, in a quarter of random federations of three processes;
-and a federate that waits for nobody runs ahead until messages are lost. Global time treats times a nanosecond apart as one, hence
-the distances between the rounds of an instant (`seat.py`).
+The broker keeps one global time. With distributed time a process may be granted a time past that of what another, asleep until
+later, answers to what it has just been sent: measured, in a quarter of random federations of three processes, with endpoints and
+with publications. Global time treats times a nanosecond apart as one, hence the distances between the rounds of an instant
+(`seat.py`).
 
-Core type `zmq_ss`: the broker's is the only listening socket, on the loopback. Of HELICS 3.6.1's others `tcp` and `tcp_ss` lose
-larger messages (a vector of a thousand values between two processes never arrived), and `zmq`, which is faster, opens sockets of
-its own that outlive a run and once gave other records. HELICS's own timers are off: the supervisor watches, with better knowledge.
+Core type `zmq`: 10,000 values a step between two processes take 1.9 ms with it and 3 to 25 ms with `zmq_ss`, whose one thread
+sleeps between looks; `tcp_ss` loses messages of more than 4 KB, and `tcp` does too unless its buffer is made larger. All sockets
+are bound to the loopback, on ports that were free a moment before; where one was taken meanwhile, another is tried. HELICS's own
+timers are off: the supervisor watches, with better knowledge.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,13 +38,13 @@ import numpy as np
 
 from federates.runtime.federate import Federation, FederationError, Link
 from federates.runtime.local import check_delay, check_names, check_periods, deliver, make_routes, take
-from federates.runtime.port import Document, Event, Port
+from federates.runtime.port import Document, Port
 from federates.runtime.seat import Recorder, Seat, Sent, Watch, gather, links_with_coupling, next_instant
-from federates.runtime.wire import Reader, decode_event, encode, encode_event
+from federates.runtime.wire import Reader, decode_events, encode, encode_events
 
-CORE = "zmq_ss"
+CORE = "zmq"
 _NS = 1e-9
-_AHEAD_NS = 10
+_PORT_TRIES = 3
 _LONGEST_NS = 2**50  # beyond it a time that went through a double of seconds comes back another
 _lib, _ffi = h.capi.lib, h.capi.ffi
 
@@ -55,10 +58,8 @@ def serve_broker(port_file: Path, federation: Federation, log: Path, beat: Calla
 
     The port is written to `port_file` once the broker listens; `beat` is called about ten times a second.
     """
-    for _ in range(20):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+    for _ in range(_PORT_TRIES):
+        port = free_ports(2)  # requests come in at the first, messages at the one after it
         options = f"--federates={max(len(federation.groups), 1)} --local_interface=127.0.0.1 --port={port} --globaltime"
         broker = h.helicsCreateBroker(CORE, "", f"{options} --disable_timer --logfile={log} --loglevel=error")
         if h.helicsBrokerIsConnected(broker):
@@ -72,6 +73,19 @@ def serve_broker(port_file: Path, federation: Federation, log: Path, beat: Calla
         beat()
         h.helicsBrokerWaitForDisconnect(broker, 100)
     return 0
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` neighbouring ports of the loopback on which nobody listens now."""
+    while True:
+        with contextlib.ExitStack() as probes:
+            first = probes.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                for neighbour in range(port + 1, port + count):
+                    probes.enter_context(socket.socket()).bind(("127.0.0.1", neighbour))
+                return port
 
 
 @dataclass(slots=True)
@@ -88,8 +102,20 @@ class _Inlet:
 
 
 @dataclass(slots=True)
+class _Mailbox:
+    """An event port of a seat that hears a port of another process: the HELICS input, and the last event that came."""
+
+    handle: Any
+    seat: Seat
+    port: str
+    delay_ns: int
+    where: str
+    seq: int = 0
+
+
+@dataclass(slots=True)
 class _Outlet:
-    """An output of a seat that goes to another process as values."""
+    """An output of a seat that goes to another process."""
 
     handle: Any
     port: Port
@@ -107,8 +133,7 @@ class _Group:
         self.routes = make_routes(federation, seats, within)
         self.inlets: list[_Inlet] = []
         self.outlets: dict[tuple[str, str], _Outlet] = {}
-        self.senders: dict[tuple[str, str], list[tuple[Any, int]]] = {}
-        self.mailboxes: dict[tuple[str, str], tuple[Seat, str, Any]] = {}
+        self.mailboxes: list[_Mailbox] = []
         self.error = h.helicsErrorInitialize()
         fed = {(route.target.name, route.port) for routes in self.routes.values() for route in routes}
         for link in links:
@@ -122,17 +147,14 @@ class _Group:
         port = seat.inputs.get(link.target_port)
         if port is None:
             raise FederationError(f"{where}: {link.target} has no input {link.target_port}; it has {', '.join(seat.inputs)}")
-        place = (seat.name, port.name)
+        handle = h.helicsFederateRegisterSubscription(self.federate, f"{link.source}/{link.source_port}", "")
         if port.kind == "event":
-            if place not in self.mailboxes:
-                key = f"{seat.name}/{port.name}/in"
-                mailbox = h.helicsFederateRegisterGlobalTargetedEndpoint(self.federate, key, "event")
-                self.mailboxes[place] = (seat, port.name, mailbox)
+            self.mailboxes.append(_Mailbox(handle.handle, seat, port.name, link.delay_ns, where))
             return
+        place = (seat.name, port.name)
         if place in fed:
             raise FederationError(f"{where}: this input already has a source; only event ports take several")
         fed.add(place)
-        handle = h.helicsFederateRegisterSubscription(self.federate, f"{link.source}/{link.source_port}", "")
         h.helicsInputSetOption(handle, h.HELICS_HANDLE_OPTION_IGNORE_INTERRUPTS, 1)
         self.inlets.append(_Inlet(handle.handle, seat, port, Reader(where), where))
 
@@ -140,14 +162,10 @@ class _Group:
         port = seat.outputs.get(link.source_port)
         if port is None:
             raise FederationError(f"{where}: {link.source} has no output {link.source_port}; it has {', '.join(seat.outputs)}")
-        place, key = (seat.name, port.name), f"{seat.name}/{port.name}"
         if port.kind == "event":
             check_delay(port, link, where)
-            name = f"{key}/out/{link.target}/{link.target_port}"
-            endpoint = h.helicsFederateRegisterGlobalTargetedEndpoint(self.federate, name, "event")
-            h.helicsEndpointAddDestinationTarget(endpoint, f"{link.target}/{link.target_port}/in")
-            self.senders.setdefault(place, []).append((endpoint.handle, link.delay_ns))
-        elif place not in self.outlets:
+        place, key = (seat.name, port.name), f"{seat.name}/{port.name}"
+        if place not in self.outlets:
             publication = h.helicsFederateRegisterGlobalPublication(self.federate, key, h.HELICS_DATA_TYPE_RAW, "")
             self.outlets[place] = _Outlet(publication.handle, port, port.layout_hash())
 
@@ -182,46 +200,48 @@ class _Group:
         for inlet in self.inlets:
             if not _lib.helicsInputIsUpdated(inlet.handle):
                 continue
-            size = _lib.helicsInputGetByteCount(inlet.handle)
-            buffer = bytearray(size)
-            actual = _ffi.new("int *")
-            _lib.helicsInputGetBytes(inlet.handle, _ffi.from_buffer(buffer), size, actual, self.error)
-            value = inlet.reader.decode(bytes(buffer[: actual[0]]))
+            value = inlet.reader.decode(self._read(inlet.handle))
             if not inlet.seen:
                 assert inlet.reader.source is not None
                 inlet.index, inlet.seen = gather(inlet.reader.source, inlet.port, inlet.where), True
             inlet.seat.accept_value(inlet.port.name, value if isinstance(value, Document) else take(value, inlet.index))
 
     def _receive_events(self) -> None:
-        """Take the event messages that have arrived."""
-        for seat, port, mailbox in self.mailboxes.values():
-            while h.helicsEndpointHasMessage(mailbox):
-                arrival_ns, event = decode_event(h.helicsMessageGetBytes(h.helicsEndpointGetMessage(mailbox)))
-                seat.accept_event(port, event, arrival_ns)
+        """Take the events that other processes have sent."""
+        for mailbox in self.mailboxes:
+            if not _lib.helicsInputIsUpdated(mailbox.handle):
+                continue
+            for event in decode_events(self._read(mailbox.handle)):
+                if event.seq != mailbox.seq + 1:
+                    raise FederationError(f"{mailbox.where}: event {event.seq} came after event {mailbox.seq}: some were lost")
+                mailbox.seq = event.seq
+                mailbox.seat.accept_event(mailbox.port, event, next_instant(event.t_ns + mailbox.delay_ns))
+
+    def _read(self, handle: Any) -> bytes:
+        """The message that waits at an input."""
+        size = _lib.helicsInputGetByteCount(handle)
+        buffer = bytearray(size)
+        actual = _ffi.new("int *")
+        _lib.helicsInputGetBytes(handle, _ffi.from_buffer(buffer), size, actual, self.error)
+        return bytes(buffer[: actual[0]])
 
     def _deliver(self, answers: list[tuple[Seat, list[Sent]]]) -> None:
         """Hand over what was published at one instant: within the process as in the plain loop, to others over HELICS."""
         deliver(self.routes, answers)
         for seat, sent in answers:
             for port, value in sent:
+                if (outlet := self.outlets.get((seat.name, port))) is None:
+                    continue
                 if isinstance(value, tuple):
-                    self._send(value, self.senders.get((seat.name, port), ()))
-                elif (outlet := self.outlets.get((seat.name, port))) is not None:
+                    message = encode_events(value)
+                else:
                     # Of documents published since it last looked a reader gets the last only: each one carries the layout.
                     first = not outlet.announced or isinstance(value, Document)
                     outlet.announced = True
                     message = encode(outlet.port, outlet.layout_hash, value, first=first)
-                    _lib.helicsPublicationPublishBytes(outlet.handle, message, len(message), self.error)
+                _lib.helicsPublicationPublishBytes(outlet.handle, message, len(message), self.error)
         if self.error.error_code:
             raise LostBroker(f"HELICS refused what {self.name} published: {_ffi.string(self.error.message).decode()}")
-
-    def _send(self, events: tuple[Event, ...], senders: Sequence[tuple[Any, int]]) -> None:
-        for event in events:
-            for endpoint, delay_ns in senders:
-                arrival_ns = next_instant(event.t_ns + delay_ns)
-                message = encode_event(event, arrival_ns)
-                # not h.helicsEndpointSendBytesAt, which calls another function of the library (pyhelics 3.6.1)
-                _lib.helicsEndpointSendBytesAt(endpoint, message, len(message), (arrival_ns - _AHEAD_NS) * _NS, self.error)
 
 
 def run_helics(
@@ -243,14 +263,10 @@ def run_helics(
         raise FederationError(f"HELICS counts time in doubles, exact to the nanosecond for {days:.0f} days; use the local runner")
     names = federation.groups[group] if federation.groups else tuple(spec.name for spec in federation.specs)
     seats = {name: Seat(name, federation.spec(name).build(), federation, recorder, watch) for name in names}
-    options = f"--broker_address={address} --federates=1 --disable_timer --globaltime --loglevel=no_print"
-    core_name = f"{group}-{os.getpid()}"
-    core = h.helicsCreateCore(CORE, core_name, options)
-    if not h.helicsCoreIsConnected(core) and not h.helicsCoreConnect(core):
-        raise LostBroker(f"no broker answers at {address}")
+    core = _join(address, group)
     check_periods(federation.coupling, seats)
     info = h.helicsCreateFederateInfo()
-    h.helicsFederateInfoSetCoreName(info, core_name)
+    h.helicsFederateInfoSetCoreName(info, h.helicsCoreGetIdentifier(core))
     h.helicsFederateInfoSetCoreTypeFromString(info, CORE)
     try:
         _Group(federation, group, seats, h.helicsCreateCombinationFederate(group, info)).run(progress)
@@ -259,6 +275,16 @@ def run_helics(
     for seat in seats.values():
         seat.stop()
     h.helicsCoreDisconnect(core)
+
+
+def _join(address: str, group: str) -> Any:
+    """A HELICS core connected to the broker at `address`. LostBroker where none answers, or no port can be listened to."""
+    for attempt in range(_PORT_TRIES):
+        options = f"--broker_address={address} --federates=1 --disable_timer --globaltime --loglevel=no_print"
+        core = h.helicsCreateCore(CORE, f"{group}-{os.getpid()}-{attempt}", f"{options} --localport={free_ports(1)}")
+        if h.helicsCoreIsConnected(core) or h.helicsCoreConnect(core):
+            return core
+    raise LostBroker(f"no broker answers at {address}")
 
 
 def wait_for_port(port_file: Path, limit_s: float) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,19 +88,25 @@ class Reader:
         return Sample(np.frombuffer(message, "<f8", size, at), times, quality)
 
 
-def encode_event(event: Event, arrival_ns: int) -> bytes:
-    """An event message, with the time at which it is to be handed over."""
-    return canonical_json([arrival_ns, event.t_ns, event.source, event.seq, event.payload]).encode()
+def encode_events(events: Sequence[Event]) -> bytes:
+    """What a port sent at one instant."""
+    return canonical_json([[event.t_ns, event.source, event.seq, event.payload] for event in events]).encode()
 
 
-def decode_event(message: bytes) -> tuple[int, Event]:
-    """Arrival time and event. FederationError for foreign bytes."""
+def decode_events(message: bytes) -> tuple[Event, ...]:
+    """The events of a message. FederationError for foreign bytes."""
     try:
-        arrival_ns, t_ns, source, seq, payload = json.loads(message)
-        if not (isinstance(arrival_ns, int) and isinstance(t_ns, int) and isinstance(seq, int)):
-            raise ValueError("times and sequence are not whole numbers")
-        if not (isinstance(source, str) and isinstance(payload, dict)):
-            raise ValueError("source is not text, or payload no object")
+        rows = json.loads(message)
+        if not isinstance(rows, list) or not rows:
+            raise ValueError("no list of events")
+        return tuple(_event(*fields) for fields in rows)
     except (ValueError, TypeError) as error:
-        raise FederationError(f"{len(message)} bytes that are no event of ours: {error}") from error
-    return arrival_ns, Event(t_ns, source, seq, payload)
+        raise FederationError(f"{len(message)} bytes that are no events of ours: {error}") from error
+
+
+def _event(t_ns: object, source: object, seq: object, payload: object) -> Event:
+    if not (isinstance(t_ns, int) and isinstance(seq, int)):
+        raise ValueError("time and sequence are not whole numbers")
+    if not (isinstance(source, str) and isinstance(payload, dict)):
+        raise ValueError("source is not text, or payload no object")
+    return Event(t_ns, source, seq, payload)
