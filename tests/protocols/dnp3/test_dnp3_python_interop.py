@@ -26,7 +26,7 @@ INTERPRETER = "GRIDTANDEM_PYTHON310"
 @pytest.fixture(scope="module")
 def runner() -> list[str]:
     """The command that runs the peer; skips with what is missing, and the command that would help."""
-    uv = shutil.which("uv")
+    uv = shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)
     if uv is None:
         pytest.skip("dnp3-python needs uv: pip install uv")
     interpreter = os.environ.get(INTERPRETER)
