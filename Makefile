@@ -12,7 +12,7 @@ else
 INSTALL = $(UV) pip install --quiet --python $(BIN)/python
 endif
 
-.PHONY: run test lint bench replays clean help
+.PHONY: run test rehearsal lint bench replays clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -23,6 +23,9 @@ run: $(VENV)/.run  ## run the quickstart scenario
 
 test: $(VENV)/.test  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+rehearsal: $(VENV)/.hil  ## a live run of the bench of real devices, with stand-ins in their place
+	$(BIN)/python run_cosim.py run hil_bench --live --operator "rehearsal"
 
 lint: $(VENV)/.test  ## ruff, mypy, import directions
 	$(BIN)/ruff check .
@@ -48,6 +51,10 @@ endif
 
 $(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
 	$(INSTALL) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.hil: $(VENV)/.run
+	$(INSTALL) -c constraints.txt -e '.[hil]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

@@ -10,10 +10,14 @@ import argparse
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hil.cli_device import add_commands as add_device_commands
 from scenarios import DEFAULT
+from scenarios.bench import add_commands, add_run_options, audit_command, bench_of, safety_command
+from scenarios.capability import add_commands as add_capability_command
 
 if TYPE_CHECKING:
     from monitor.results import Results
@@ -39,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--stop", type=float, metavar="T", help="simulated seconds, instead of the scenario's")
     run.add_argument("--seed", type=int, metavar="N", help="instead of the scenario's")
     run.add_argument("--quiet", action="store_true", help="only the last line")
+    add_run_options(run)
     check = commands.add_parser("check", help="say everything that is wrong with a scenario")
     check.add_argument("scenario", metavar="SCENARIO", help=_SCENARIO_HELP)
     check.add_argument("--solve", action="store_true", help="also build every federate and make its first power flow")
@@ -48,9 +53,12 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("schema", help="JSON Schema of a scenario")
     report = commands.add_parser("report", help="write the report of a run directory again, also of a run that failed")
     report.add_argument("run_dir", metavar="RUN_DIR", type=Path)
+    add_commands(commands)
     compare = commands.add_parser("compare", help="are the records of two runs the same, bit for bit?")
     compare.add_argument("a", metavar="RUN", type=Path)
     compare.add_argument("b", metavar="RUN", type=Path)
+    add_device_commands(commands)
+    add_capability_command(commands)
     return top
 
 
@@ -101,7 +109,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return write(run_dir)
 
     loaded = changed(load_scenario(arguments.scenario), arguments.stop, arguments.seed)
-    return run(loaded, arguments.runner, arguments.out, arguments.quiet, Monitor(load, report))
+    return run(loaded, arguments.runner, arguments.out, arguments.quiet, Monitor(load, report), bench_of(loaded, arguments))
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -121,9 +129,14 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _list(_arguments: argparse.Namespace) -> int:
     from scenarios.load import library, load_scenario
+    from scenarios.problem import ScenarioError
 
-    for name in library():
-        print(f"{name:12} {load_scenario(name).scenario.about}")
+    for name, path in library().items():
+        try:
+            about = load_scenario(name).scenario.about
+        except ScenarioError as error:  # an extra that it needs is not installed
+            about = f"cannot run here: {error.problems[0].message} ({path.name})"
+        print(f"{name:16} {about}")
     return 0
 
 
@@ -169,7 +182,36 @@ def _compare(arguments: argparse.Namespace) -> int:
     return comparison.exit_code
 
 
-_COMMANDS = {"run": _run, "check": _check, "list": _list, "show": _show, "schema": _schema, "report": _report, "compare": _compare}
+def _capability(arguments: argparse.Namespace) -> int:
+    from scenarios.capability import run
+
+    def plot(path: Path, title: str, regions: Sequence[Any], present: tuple[float, float]) -> None:
+        from monitor.figures.capability import write_page
+
+        write_page(path, title, regions, present)
+
+    return run(arguments, plot)
+
+
+def _device(arguments: argparse.Namespace) -> int:
+    from hil.cli_device import run
+
+    return run(arguments)
+
+
+_COMMANDS = {
+    "run": _run,
+    "safety": safety_command,
+    "audit": audit_command,
+    "check": _check,
+    "list": _list,
+    "show": _show,
+    "schema": _schema,
+    "report": _report,
+    "compare": _compare,
+    "device": _device,
+    "capability": _capability,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,15 +17,19 @@ study of its own it makes the Transmission Bus Load Model of its bus. `ems/ems` 
 happens after the next outage.
 
 A scenario names its federates by kind; `FACTORY_OF_KIND` says which class that is. `SYSTEM_FILE` says where each of the 23 systems
-of the use case lives. Strings only: importing this costs nothing.
+of the use case lives, `SYSTEM_WAITS_FOR` what those wait for that are not there yet. Strings only: importing this costs nothing.
 """
 
 from __future__ import annotations
 
 FACTORY_OF_KIND: dict[str, str] = {
     "transmission": "federates.field.transmission:TransmissionFederate",
+    "areas": "federates.field.areas:AreasFederate",
+    "player": "federates.field.player:PlayerFederate",
     "distribution": "federates.field.distribution:DistributionFederate",
     "ders": "federates.field.ders:DersFederate",
+    "relays": "federates.field.relays:RelaysFederate",
+    "schemes": "federates.field.schemes:SchemesFederate",
     "scada": "federates.data_management.scada:ScadaFederate",
     "meters": "federates.field.meters:MetersFederate",
     "ami": "federates.data_management.ami:AmiFederate",
@@ -34,29 +38,33 @@ FACTORY_OF_KIND: dict[str, str] = {
 }
 """Kind in a scenario: `module:class` of the federate."""
 
-SYSTEM_FILE: dict[str, str | None] = {
+SYSTEM_FILE: dict[str, str] = {
     "distribution SCADA": "federates/data_management/scada.py",
-    "AM/FM/GIS": None,
     "AMI": "federates/field/meters.py",
     "AMI data management": "federates/data_management/ami.py",
-    "CIS": None,
     "DER": "federates/field/ders.py",
-    "DER management": None,
-    "DR management": None,
-    "PEV management": None,
     "SCADA/EMS": "federates/ems/ems.py",
-    "customer EMS": None,
-    "energy services interface": None,
-    "conversion and validation": None,
-    "DOMA": None,
-    "DCA": None,
-    "MFR": None,
-    "VVWO": None,
-    "coordination of emergency actions": None,
-    "load management": None,
-    "UFLS": None,
-    "UVLS": None,
-    "special load shedding": None,
+    "coordination of emergency actions": "federates/dms/cea.py",
+    "UFLS": "federates/dms/ufls.py",
+    "UVLS": "federates/dms/uvls.py",
+    "special load shedding": "federates/dms/sls.py",
     "communication means": "federates/grid/channel.py",
 }
-"""System of the use case: the file that is it, None where there is none yet."""
+"""System of the use case: the file that is it. Links between federates take their delays and losses from the last one."""
+
+SYSTEM_WAITS_FOR: dict[str, str] = {
+    "AM/FM/GIS": "a network model with stable identities; feeders are OpenDSS files, read whole, until then",
+    "CIS": "customers; load classes come from the scenario and from the names of a feeder's profiles until then",
+    "DER management": "dispatch of groups; DER follow their own settings and the scenario's events until then",
+    "DR management": "a model of loads that answer to signals; no load answers to one until then",
+    "PEV management": "a model of charging; vehicles are part of nobody's load until then",
+    "customer EMS": "devices behind the meter that could be scheduled; DER at customers are controlled one by one until then",
+    "energy services interface": "customer EMS and DER management, between which it stands",
+    "conversion and validation": "AM/FM/GIS, whose changes it checks; a feeder is checked when a scenario is until then",
+    "DOMA": "state estimation; the builder of a TBLM allocates measured load to meters and solves the feeder itself until then",
+    "DCA": "DOMA, whose state it starts from; the EMS's own N-1 ends at the bus until then",
+    "MFR": "DOMA, and feeders with ties to each other; each feeder of a scenario stands alone until then",
+    "VVWO": "DOMA; regulators and capacitors follow their own controls until then",
+    "load management": "DR management and VVWO, which it uses",
+}
+"""System of the use case that is not there yet: what it waits for, and what stands in its place."""

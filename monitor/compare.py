@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from federates.runtime.port import canonical_json
 from monitor.results import Results, load, read_lines
+
+_TOLD = {"scenario": "scenario", "seed": "seed", "start": "start", "stop_ns": "length"}
+"""Keys of `meta.json` that decide what the records hold, and their words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,16 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What comparing two run directories gave. `records` counts the signals, event logs and documents that either run holds."""
+    """What comparing two run directories gave. `records` counts the signals, event logs and documents that either run holds.
+
+    `asked` says where the runs were asked for different things, which explains that their records differ.
+    """
 
     a: Path
     b: Path
     records: int
     differences: tuple[Difference, ...]
+    asked: tuple[Difference, ...] = ()
 
     @property
     def identical(self) -> bool:
@@ -49,6 +56,9 @@ class Comparison:
 
     def __str__(self) -> str:
         head = f"a: {self.a}\nb: {self.b}\n"
+        if self.asked:
+            unlike = "\n".join(f"  {difference.where}: {difference.a} | {difference.b}" for difference in self.asked)
+            head += f"these runs were not asked for the same, a | b:\n{unlike}\n"
         if not self.records:
             return head + "nothing to compare: neither run holds a record"
         if self.identical:
@@ -67,7 +77,37 @@ def compare(a: Path | str, b: Path | str) -> Comparison:
     folders = left.run_dir, right.run_dir
     for name in sorted({name for folder in folders for name in _document_files(folder)}):
         found.append(_first_in_rows(name, *(_rows(folder / name) for folder in folders)))
-    return Comparison(left.run_dir, right.run_dir, len(found), tuple(d for d in found if d))
+    return Comparison(left.run_dir, right.run_dir, len(found), tuple(d for d in found if d), tuple(_asked(left, right)))
+
+
+def _asked(a: Results, b: Results) -> Iterator[Difference]:
+    """What the runs were told, as far as it decides their records: scenario, seed, times; other software may also do so."""
+    for key, words in _TOLD.items():
+        values = a.meta.get(key), b.meta.get(key)
+        if values[0] != values[1]:
+            yield Difference("run", words, *(_told(key, value) for value in values))
+    paths = [run.run_dir / "scenario.yaml" for run in (a, b)]
+    texts = [path.read_text(encoding="utf-8").splitlines() if path.exists() else [] for path in paths]
+    told = {f"{key}:" for key in ("name", "seed", "stop_s", "start", "about")}
+    lines = [[line for line in _before_expectations(text) if line.partition(" ")[0] not in told] for text in texts]
+    if lines[0] != lines[1]:
+        pair = next(pair for pair in zip_longest(*lines, fillvalue="-") if pair[0] != pair[1])
+        yield Difference("run", "scenario.yaml, its first other line", *(line.strip() for line in pair))
+    versions = [run.meta.get("versions") or {} for run in (a, b)]
+    for package in sorted({*versions[0], *versions[1]}):
+        if versions[0].get(package) != versions[1].get(package):
+            yield Difference("run", f"version of {package}", *(str(known.get(package, "-")) for known in versions))
+
+
+def _before_expectations(text: list[str]) -> Iterator[str]:
+    """The lines of a resolved scenario but its last part, which judges a run and does not change it."""
+    return takewhile(lambda line: not line.startswith("expect:"), text)
+
+
+def _told(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    return _seconds(value) if key == "stop_ns" else str(value)
 
 
 def _first_in_signal(a: Results, b: Results, name: str) -> Difference | None:

@@ -63,12 +63,13 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], numeric: Sequen
         for row in shown
     )
     rest = f"{len(rows) - len(shown)} more rows are in the run directory." if len(rows) > len(shown) else ""
-    table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    css = "scroll tall" if len(shown) > _TALL else "scroll"
+    table = f'<div class="{css}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     return Html(table + (paragraph(rest, css="note") if rest else ""))
 
 
 def _cell_class(cell: Any, right: bool) -> str:
-    return "n" if right else "long" if len(str(cell)) > _LONG else ""
+    return "n" if right else "" if isinstance(cell, Html) or len(str(cell)) > _LONG else "short"
 
 
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
@@ -118,8 +119,10 @@ def _without_loaders(javascript: str) -> str:
     return re.sub(r"https://(?:cdn\.jsdelivr\.net|maps\.googleapis\.com)/", "about:blank#", javascript)
 
 
-_LONG = 40  # characters from which a cell may wrap
-"""Cells with more characters than this are broken into lines."""
+_TALL = 40
+"""Tables with more rows than this scroll inside themselves."""
+_LONG = 12
+"""Cells with more characters than this may be broken into lines, so that a table fits the page."""
 
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
@@ -146,7 +149,7 @@ p { margin: 6px 0 12px; max-width: 88ch; }
 .finding ul { margin: 4px 0; padding-left: 22px; }
 .finding p { margin: 0; }
 .finding { margin: 6px 0 14px; max-width: 96ch; border-left: 3px solid var(--link); padding: 6px 14px; background: var(--wash); }
-.banner { padding: 12px 16px; border-radius: 6px; max-width: none; border: 1px solid; }
+.banner { margin: 10px 0; padding: 12px 16px; border-radius: 6px; max-width: none; border: 1px solid; }
 .banner.good { color: var(--good); background: #eef8f4; }
 .banner.bad { color: var(--bad); background: #fdf4ee; }
 .banner pre { margin: 8px 0 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12.5px; color: var(--ink); }
@@ -156,14 +159,19 @@ p { margin: 6px 0 12px; max-width: 88ch; }
 .card .label { color: var(--quiet); font-size: 12.5px; } .card .value { font-size: 20px; font-weight: 600; line-height: 1.35; }
 .card .more { color: var(--quiet); font-size: 12.5px; }
 .figure { margin: 4px 0 10px; }
-.scroll { overflow-x: auto; margin: 8px 0 14px; max-height: 560px; overflow-y: auto; }
+.scroll { overflow-x: auto; margin: 8px 0 14px; }
+.scroll.tall { max-height: 640px; overflow-y: auto; border-bottom: 1px solid var(--line); }
 table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-th { color: var(--quiet); font-weight: 600; position: sticky; top: 0; background: #fff; white-space: nowrap; }
-td { white-space: nowrap; }
-td.long { white-space: normal; overflow-wrap: break-word; min-width: 26ch; max-width: 80ch; }
+th { color: var(--quiet); font-weight: 600; position: sticky; top: 0; background: #fff; vertical-align: bottom; }
+td { overflow-wrap: break-word; max-width: 88ch; }
+td code { overflow-wrap: normal; white-space: nowrap; }
+td.short { white-space: nowrap; }
+th.n { white-space: normal; max-width: 17ch; }
 .n { text-align: right; white-space: nowrap; }
 code { font: 12.5px/1.4 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; overflow-wrap: anywhere; }
+@media (max-width: 1200px) { nav { width: 176px; padding: 20px 14px; } main { margin-left: 176px; padding: 20px 22px 60px; }
+  table { font-size: 12.5px; } th, td { padding-right: 9px; } }
 @media (max-width: 900px) { nav { position: static; width: auto; border: 0; } main { margin: 0; padding: 16px; } }
-@media print { nav { display: none; } main { margin: 0; } .scroll { max-height: none; } }
+@media print { nav { display: none; } main { margin: 0; } .scroll.tall { max-height: none; } }
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from federates.tblm.model import TblmError
 from monitor import summary
-from monitor.figures import curves, ems, head, profile, resources, system, timing
+from monitor.figures import bench, capability, curves, ems, head, profile, resources, shedding, system, timing
 from monitor.page import Section, paragraph, render
 from monitor.results import Results, load
 
@@ -32,11 +32,14 @@ def build(results: Results) -> str:
         ("system", "Frequency and bus voltages", lambda: system.section(results, clock)),
         ("head", "Head power: measured against predicted", lambda: head.section(results, clock)),
         ("curves", "TBLM curves", lambda: curves.section(results)),
+        ("capability", "What the bus can give", lambda: capability.section(results)),
+        ("shedding", "Load shedding", lambda: shedding.section(results, clock)),
         ("ems", "EMS predictions against the truth", lambda: ems.section(results)),
         ("profile", "Voltage along the feeders", lambda: profile.section(results, clock)),
         ("der", "DER and storage", lambda: resources.der_section(results, clock)),
         ("meters", "Meter coverage", lambda: resources.meter_section(results, clock)),
         ("events", "Events", lambda: summary.events_section(results)),
+        ("bench", "Real devices", lambda: bench.section(results, clock)),
         ("timing", "Where the time went", lambda: timing.section(results, clock)),
         ("records", "What was recorded", lambda: summary.records_section(results)),
     ]

@@ -109,6 +109,12 @@ class Results:
             return {"cause": f"meta.json cannot be read ({error}): the run was killed while writing it"}
         return meta if isinstance(meta, dict) else {"cause": "meta.json holds no JSON object"}
 
+    @property
+    def nominal_hz(self) -> float | None:
+        """Nominal frequency of the system, as the run states it; None for a run without one."""
+        nominal = self.meta.get("nominal_hz")
+        return float(nominal) if isinstance(nominal, int | float) else None
+
     # ---- signals
 
     @cached_property
@@ -125,17 +131,17 @@ class Results:
     def signal(self, name: str) -> pd.DataFrame:
         """Values of a signal: index `t_s` (seconds of publication), a column per id, attrs unit, doc and federate.
 
-        As recorded: an instant at which a federate published twice (its start and its first step) has two rows.
+        One row an instant: where a federate published twice (its start and its first step), the last. `matrix` has every row.
         """
-        return self._frame(self._layout(name), *self.matrix(name, "values"))
+        return self._frame(self._layout(name), *self._last_of_instants(name, "values"))
 
     def quality(self, name: str) -> pd.DataFrame:
         """Quality bits (`federates.runtime.port.Quality`) of a signal, uint16, in the shape of `signal(name)`."""
-        return self._frame(self._layout(name), *self.matrix(name, "quality"))
+        return self._frame(self._layout(name), *self._last_of_instants(name, "quality"))
 
     def measured_at(self, name: str) -> pd.DataFrame:
         """When each value of a signal was measured, in seconds, in the shape of `signal(name)`."""
-        t_ns, measured_ns = self.matrix(name, "t_meas_ns")
+        t_ns, measured_ns = self._last_of_instants(name, "t_meas_ns")
         return self._frame(self._layout(name), t_ns, measured_ns / 1e9)
 
     def vector(self, name: str) -> Vector:
@@ -143,10 +149,7 @@ class Results:
 
         NoSuchRecordError for an unknown name.
         """
-        layout = self._layout(name)
-        t_ns, values = self.matrix(name, "values")
-        last = np.append(t_ns[1:] != t_ns[:-1], np.ones(min(len(t_ns), 1), bool))
-        return Vector(layout, t_ns[last], values[last])
+        return Vector(self._layout(name), *self._last_of_instants(name, "values"))
 
     def matrix(self, name: str, column: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """`t_ns` [k] and one recorded column [k, n] of a signal: `values`, `quality` or `t_meas_ns`, bit for bit."""
@@ -155,6 +158,11 @@ class Results:
         parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in table.column(column).chunks]
         flat = np.concatenate(parts) if parts else np.empty(0, table.schema.field(column).type.value_type.to_pandas_dtype())
         return table.column("t_ns").to_numpy(), flat.reshape(-1, size)
+
+    def _last_of_instants(self, name: str, column: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        t_ns, values = self.matrix(name, column)
+        last = np.append(t_ns[1:] != t_ns[:-1], np.ones(min(len(t_ns), 1), bool))
+        return t_ns[last], values[last]
 
     def times_ns(self, name: str) -> NDArray[np.int64]:
         """Times of publication of a signal, int64 [k], without its values."""

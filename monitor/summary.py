@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from federates.runtime.port import canonical_json
+from federates.runtime.words import is_news, payload_words
 from monitor.figures.lines import Clock
 from monitor.figures.system import frequencies
-from monitor.page import Html, Section, heading, paragraph, table, tag
+from monitor.page import Html, Section, heading, paragraph, table, tag, text
 from monitor.results import Results
 
 EXIT_CODES = {
@@ -39,11 +40,13 @@ def scenario_events(results: Results) -> list[dict[str, Any]]:
 
 
 def clock(results: Results) -> Clock:
-    """The time axis for this run: to its stop time, or for a run that ended early to its last record."""
+    """The time axis for this run: to its stop time, to where it ended, or for a run that was killed to its last record."""
     stop_ns = results.meta.get("stop_ns")
     marks = tuple((row["t_ns"] / 1e9, f"E{k + 1}") for k, row in enumerate(scenario_events(results)))
     if isinstance(stop_ns, int) and results.meta.get("exit_code") in (0, 1):
         return Clock(stop_ns / 1e9, marks)
+    if isinstance(ended_ns := results.meta.get("ended_ns"), int) and ended_ns > 0:
+        return Clock(ended_ns / 1e9, marks)
     return Clock(max(last_record_s(results), 1e-3), marks)
 
 
@@ -54,7 +57,8 @@ def name(results: Results) -> str:
 
 def section(results: Results) -> Section:
     """How the run ended, its facts, and its expectations."""
-    blocks: list[Any] = [_banner(results), _cards(results)]
+    warned = [tag("div", "Warning: ", sentence, ".", css="banner bad") for sentence in results.meta.get("warnings") or []]
+    blocks: list[Any] = [_banner(results), *warned, _cards(results)]
     expectations = results.meta.get("expectations") or []
     later = results.meta.get("expectations_not_reached") or []
     if expectations or later:
@@ -79,24 +83,21 @@ def section(results: Results) -> Section:
 
 def _banner(results: Results) -> Html:
     meta = results.meta
-    code, cause = meta.get("exit_code"), meta.get("cause")
+    code, cause = meta.get("exit_code"), meta.get("message") or meta.get("cause")
     failed = sum(not item.get("passed") for item in meta.get("expectations") or [])
     if code == 0:
         return tag(
             "div", "The run ended well", ", and every expectation holds." if meta.get("expectations") else ".", css="banner good"
         )
-    reached = f" The records reach t = {last_record_s(results):.9g} s."
     if code is None:
-        words = "The run did not come to its end: it was killed, or is still running." + reached
+        words = "The run did not come to its end: it was killed, or is still running."
+        words += f" Its records reach t = {last_record_s(results):.9g} s."
     elif code == 1:
         words = f"The run came to its end, and {failed} of {len(meta.get('expectations') or [])} expectations failed."
     else:
-        at, stop = meta.get("t_ns"), meta.get("stop_ns")
-        words = f"The run ended early with exit code {code}: {EXIT_CODES.get(code, 'unknown')}."
-        words += f" Federate {meta['federate']}." if meta.get("federate") else ""
-        words += f" Simulated time t = {at / 1e9:.9g} s" if isinstance(at, int) else ""
-        words += f" of {stop / 1e9:.9g} s." if isinstance(at, int) and isinstance(stop, int) else "." if isinstance(at, int) else ""
-        words += reached
+        at, stop = meta.get("ended_ns"), meta.get("stop_ns")
+        when = f" at t = {at / 1e9:.9g} s of {stop / 1e9:.9g} s" if isinstance(at, int) and isinstance(stop, int) else ""
+        words = f"The run ended early{when} with exit code {code}: {EXIT_CODES.get(code, 'unknown')}."
     return tag("div", words, *([tag("pre", cause)] if cause else []), css="banner bad")
 
 
@@ -108,7 +109,7 @@ def _cards(results: Results) -> Html:
     of = f"of {_duration(stop_ns / 1e9)} wanted" if isinstance(stop_ns, int) and stop_ns / 1e9 > reached_s + 1e-9 else ""
     cards.append(("Simulated time", _duration(reached_s), of))
     if isinstance(wall_s, int | float) and wall_s > 0:
-        cards.append(("Wall time", _duration(wall_s), f"{reached_s / wall_s:.3g} times as fast as real time"))
+        cards.append(("Wall time", _duration(wall_s), f"{reached_s / wall_s:.3g} x real time, start-up included"))
     if meta.get("runner"):
         cards.append(("Runner", str(meta["runner"]), f"seed {meta['seed']}" if "seed" in meta else ""))
     for vector in frequencies(results):
@@ -124,7 +125,7 @@ def _cards(results: Results) -> Html:
         )
     events = results.event_rows()
     if events:
-        cards.append(("Events", f"{len(events):,}", f"{len(scenario_events(results))} sent by the scenario"))
+        cards.append(("Events", f"{len(events):,}", f"{len(scenario_events(results))} of them the scenario's"))
     boxes = [
         tag("div", tag("div", label, css="label"), tag("div", value, css="value"), tag("div", more, css="more"), css="card")
         for label, value, more in cards
@@ -148,14 +149,16 @@ def events_section(results: Results) -> Section | None:
             heading("Sent by the scenario"),
             table(["", "t (s)", "To", "What"], cells, numeric=(1,), limit=_MOST_EVENTS),
         ]
-    others = [row for row in rows if not row["source"].startswith("scenario.")]
+    sent = [row for row in rows if not row["source"].startswith("scenario.")]
+    counts = Counter(row["source"] for row in sent)
+    others = [row for row in sent if is_news(row["source"], row["payload"])]
     if others:
-        counts = Counter(row["source"] for row in others)
         cells = [[f"{row['t_ns'] / 1e9:.3f}", row["source"], _payload(row["payload"])] for row in others]
         blocks += [
             heading("Sent by federates"),
             paragraph(
-                "How many each sent: " + ", ".join(f"{source} {count:,}" for source, count in sorted(counts.items())) + ".",
+                "How many each sent: " + ", ".join(f"{source} {count:,}" for source, count in sorted(counts.items())) + ". "
+                "Left out below: what SCADA repeats of others' events, and TBLMs that the EMS took.",
                 css="note",
             ),
             table(["t (s)", "From", "What"], cells, numeric=(0,), limit=_MOST_EVENTS),
@@ -171,8 +174,11 @@ def records_section(results: Results) -> Section | None:
     ]
     if not rows:
         return None
+    run_dir = results.run_dir.resolve()
     intro = paragraph(
-        "In a notebook: ", tag("code", f"monitor.results.load('{results.run_dir.name}').signal('{rows[0][0][6:-7]}')"), "."
+        "In a notebook: ",
+        tag("code", f"monitor.results.load('{run_dir.parent.name}/{run_dir.name}').signal('{rows[0][0][6:-7]}')"),
+        ".",
     )
     return Section(
         "records", "What was recorded", [intro, table(["Signal", "Unit", "Ids", "Rows", "Meaning"], rows, numeric=(2, 3))]
@@ -180,9 +186,7 @@ def records_section(results: Results) -> Section | None:
 
 
 def _payload(payload: dict[str, Any]) -> Html:
-    told = {key: value for key, value in payload.items() if value not in ("", None)}
-    words = ", ".join(f"{key}: {f'{value:.6g}' if isinstance(value, float) else _plain(value)}" for key, value in told.items())
-    return tag("code", words if len(words) <= 240 else words[:237] + "...")
+    return text(payload_words(payload))
 
 
 def _plain(value: Any) -> str:
@@ -196,6 +200,6 @@ def _figure(value: Any) -> str:
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.3g} s"
+    if seconds < 600:
+        return f"{seconds:.4g} s"
     return f"{seconds / 60:.3g} min" if seconds < 2 * 3600 else f"{seconds / 3600:.3g} h"

@@ -67,6 +67,10 @@ class CaptureWriter:
         for at in range(0, len(payload), _MAX_PAYLOAD):
             self._packet(source, destination, _PSH | _ACK, payload[at : at + _MAX_PAYLOAD], t_ns)
 
+    def flush(self) -> None:
+        """What was written so far can be read."""
+        self._file.flush()
+
     def close(self) -> None:
         if self._own:
             self._file.close()

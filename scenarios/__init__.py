@@ -2,11 +2,13 @@
 
     document    YAML as untrusted input: plain data with the line of every key
     schema      the strict models (`kinds` of federates, `actions` of events); messages turns their errors into sentences
-    references  what entries say of each other; `outside`, `catalog` what they name on disk; `ports` the ports of every kind
+    references  what entries say of each other; `ports` the ports of every kind
+    outside     what they name on disk, without a solver: `catalog`, `matpower` transmission cases, `own_feeder` OpenDSS files
+    devices     wired devices: `device_check` their point maps, `device_build` bridges and gatekeepers, `bench` the commands
     load        all of these together: `load_scenario("tiny")`, or every problem at once
     inventory   the networks, read and solved once; `place` puts DER at a feeder's loads
     build       scenario and inventory -> Federation (`specs`: one function a kind)
-    run         build, supervise, judge (`expect`), describe (`meta`, `dump`), report; `solve` is `check --solve`
+    run         build, supervise, judge (`expect`, `warn`), describe (`meta`, `dump`), report; `solve` is `check --solve`
 
 Only here do pydantic and YAML occur. Importing `scenarios` costs nothing; a solver is imported when something is solved.
 
@@ -15,7 +17,10 @@ Only here do pydantic and YAML occur. Importing `scenarios` costs nothing; a sol
     quickstart   IEEE 123, 34 and 13 under IEEE 39, one hour, four events: what `make run` runs
     day_123      IEEE 123 for a day at one minute a step
     large_9500   the IEEE 9500-node feeder under one bus
+    ufls_pv      eight feeder groups with PV under IEEE 39, 12 % of the generation lost: what each UFLS stage sheds
+    hil_bench    IEEE 123 in real time with an RTU and an inverter, stand-ins or real: one minute
+    dynamics_tiny, ieee39_islanding   with machine dynamics (extra `dynamics`)
 """
 
-LIBRARY = ("tiny", "quickstart", "day_123", "large_9500")
+LIBRARY = ("tiny", "quickstart", "day_123", "large_9500", "ufls_pv", "dynamics_tiny", "ieee39_islanding", "hil_bench")
 DEFAULT = "quickstart"

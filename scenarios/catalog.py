@@ -1,4 +1,4 @@
-"""Names in a transmission case, read from pandapower's JSON without importing pandapower (seconds): so that `check` is quick.
+"""Names in a transmission case, read from its file without importing pandapower (seconds): so that `check` is quick.
 
 The rules for names are those of `federates.grid.transmission_case`, which is the authority; a test compares the two. A case that is
 not understood here gives None, and its names are checked when it is solved.
@@ -13,16 +13,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from federates.grid.dynamics.cases import PREFIX, DynamicsError
+from federates.grid.dynamics.static import kept_static
+from scenarios.matpower import NotACaseError, matpower_tables, numbers_as_text
+
 
 @dataclass(frozen=True)
 class CaseNames:
-    """Names of a case, as events and feeders use them; nominal voltage (kV) and load (W) of each bus."""
+    """Names of a case, as events and feeders use them; nominal voltage (kV) and load (W) of each bus.
+
+    `numbered`: the numbers of parallel branches (`16-17#2`) are known too, and not only the buses at their ends.
+    """
 
     buses: tuple[str, ...]
     lines: tuple[str, ...]
     generators: tuple[str, ...]
     base_kv: tuple[float, ...]
     load_w: tuple[float, ...]
+    numbered: bool = True
+
+    def has(self, name: str, known: tuple[str, ...]) -> bool:
+        """Whether a line or generator may be one of the known."""
+        return name in known or (not self.numbered and name.partition("#")[0] in known)
 
 
 def pandapower_cases() -> list[str]:
@@ -34,16 +46,23 @@ def pandapower_cases() -> list[str]:
 
 
 def case_names(network: str) -> CaseNames | None:
-    """Names in `pandapower:<case>` or in a pandapower .json file; None where a look cannot tell."""
+    """Names in `pandapower:<case>`, a pandapower .json file or a MATPOWER file; None where a look cannot tell.
+
+    NotACaseError for a file that is none of these.
+    """
+    if network.startswith(PREFIX):
+        return _andes_names(network)
     folder = _networks()
     if network.startswith("pandapower:") and folder is not None:
         path = folder / "power_system_test_case_jsons" / f"{network.removeprefix('pandapower:')}.json"
     else:
         path = Path(network)
-    if path.suffix != ".json" or not path.is_file():
+    if path.suffix.lower() in (".m", ".mat"):
+        return _matpower_names(path)
+    if path.suffix.lower() != ".json" or not path.is_file():
         return None
+    tables = _tables(path)
     try:
-        tables = json.loads(path.read_text(encoding="utf-8"))["_object"]
         bus, line, trafo = (_table(tables, name) for name in ("bus", "line", "trafo"))
         loads = _table(tables, "load")
         machines = [_table(tables, name) for name in ("gen", "ext_grid", "sgen")]
@@ -61,6 +80,49 @@ def case_names(network: str) -> CaseNames | None:
         load_w[row["bus"]] += 1e6 * row["p_mw"] * row["scaling"] * row["in_service"]
     base_kv = tuple(row["vn_kv"] for row in bus.values())
     return CaseNames(tuple(buses.values()), tuple(branches), tuple(generators), base_kv, tuple(load_w.values()))
+
+
+def _andes_names(network: str) -> CaseNames | None:
+    """Of a case that ANDES has read before on this machine."""
+    try:
+        case = kept_static(network)
+    except (DynamicsError, OSError):
+        return None
+    if case is None:
+        return None
+    load_w = [0.0] * len(case.bus_names)
+    for bus, p, _ in case.loads:
+        load_w[bus] += p * case.base_va
+    return CaseNames(case.bus_names, case.branch_names(), case.generator_names(), case.base_kv, tuple(load_w))
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    """The tables of a pandapower file. NotACaseError, with the line where it is no JSON."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise NotACaseError(f"{path.name}: it is not UTF-8; write the case with pandapower.to_json") from None
+    except json.JSONDecodeError as error:
+        what = f"{path.name}:{error.lineno}: not JSON ({error.msg}); write the case with pandapower.to_json"
+        raise NotACaseError(what) from None
+    tables = data.get("_object", data) if isinstance(data, dict) else None
+    if not isinstance(tables, dict) or "bus" not in tables:
+        raise NotACaseError(f"{path.name}: it holds no pandapower network; write one with pandapower.to_json")
+    return tables
+
+
+def _matpower_names(path: Path) -> CaseNames:
+    tables = matpower_tables(path)
+    buses = numbers_as_text(tables["bus"], 0)
+    ends = zip(numbers_as_text(tables["branch"], 0), numbers_as_text(tables["branch"], 1), strict=True)
+    return CaseNames(
+        tuple(buses),
+        tuple(dict.fromkeys(f"{a}-{b}" for a, b in ends)),
+        tuple(dict.fromkeys(f"G{bus}" for bus in numbers_as_text(tables["gen"], 0))),
+        tuple(row[9] for row in tables["bus"]),
+        tuple(1e6 * row[2] for row in tables["bus"]),
+        numbered=False,
+    )
 
 
 def _networks() -> Path | None:

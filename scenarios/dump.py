@@ -22,6 +22,15 @@ def dump(loaded: LoadedScenario, folder: Path | None = None) -> str:
             _move(entry, "network", loaded, folder)
         if entry["kind"] == "distribution":
             _move(entry, "feeder", loaded, folder)
+        if entry["kind"] == "player" and entry["file"]:
+            _move(entry, "file", loaded, folder)
+    for entry in data["recorded"]:
+        if entry["file"]:
+            _move(entry, "file", loaded, folder)
+    for entry in data["devices"]:
+        _move(entry, "map", loaded, folder)
+        for key in ("certificate", "key", "authority") if entry["tls"] else ():
+            _move(entry["tls"], key, loaded, folder)
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from federates.grid.dynamics.cases import PREFIX
 from scenarios.catalog import case_names
-from scenarios.kinds import Ders, Distribution, Transmission
+from scenarios.kinds import Distribution, Transmission, nominal_hz
+from scenarios.kinds_der import Ders
+from scenarios.kinds_replay import AreasSystem, Player
 from scenarios.load import LoadedScenario
 from scenarios.outside import either_way, network_source, resolve
 from scenarios.place import DerPlan, plan
@@ -101,6 +104,9 @@ class _Reader:
     def read(self) -> Inventory:
         for entry in self.scenario.of_kind("transmission"):
             self._grid(entry)
+        for kind in ("areas", "player"):
+            for entry in self.scenario.of_kind(kind):
+                self.grids[entry.name] = self._without_network(entry)
         for entry in self.scenario.of_kind("distribution"):
             self._feeder(entry)
         for name, grid in self.grids.items():
@@ -108,6 +114,7 @@ class _Reader:
         for n, event in enumerate(self.scenario.events):
             self._event(("events", n, "action"), event.to, event.action)
         self._ems()
+        self._schemes()
         if self.problems:
             raise ScenarioError(self.problems)
         return Inventory(self.grids, self.feeders)
@@ -119,7 +126,7 @@ class _Reader:
 
     def _grid(self, entry: Transmission) -> None:
         source = network_source(entry.network, self.loaded.folder)
-        if not self.solve_known and source.startswith("pandapower:") and (names := case_names(source)):
+        if not self.solve_known and source.startswith(("pandapower:", PREFIX)) and (names := case_names(source)):
             self.grids[entry.name] = GridInventory(
                 source, names.buses, np.array(names.base_kv), np.array(names.load_w), names.lines, names.generators
             )
@@ -135,6 +142,16 @@ class _Reader:
         self.grids[entry.name] = GridInventory(
             source, case.bus_names, case.base_kv, case.native_p_w, case.branch_names, case.generator_names
         )
+
+    def _without_network(self, entry: AreasSystem | Player) -> GridInventory:
+        """The buses that feeders name: an area, or whatever they are called under a player, which has any load they take."""
+        if isinstance(entry, AreasSystem):
+            buses, load_w = tuple(area.name for area in entry.areas), np.array([area.load_w for area in entry.areas])
+        else:
+            under = (d.bus for d in self.scenario.of_kind("distribution") if d.grid == entry.name)
+            buses = tuple(dict.fromkeys(under))
+            load_w = np.full(len(buses), np.inf)
+        return GridInventory("", buses, np.full(len(buses), entry.kv), load_w, (), ())
 
     def _feeder(self, entry: Distribution) -> None:
         from federates.grid.feeder import Feeder, FeederError
@@ -170,7 +187,7 @@ class _Reader:
         from federates.grid.feeder_library import BUILTIN_FEEDERS, builtin_feeder
 
         grid = self.scenario.federate(entry.grid)
-        assert isinstance(grid, Transmission)  # the references were checked
+        assert isinstance(grid, Transmission | AreasSystem | Player)  # the references were checked
         if entry.feeder in BUILTIN_FEEDERS:
             model = builtin_feeder(entry.feeder)
         else:
@@ -183,7 +200,7 @@ class _Reader:
             substation=substation,
             open_switches=(*model.open_switches, *entry.open_switches),
             close_switches=(*model.close_switches, *entry.close_switches),
-            base_hz=grid.frequency.nominal_hz,
+            base_hz=nominal_hz(grid),
             vmin_pu=entry.vmin_pu,
             vmax_pu=entry.vmax_pu,
             load_classes=tuple(sorted(entry.load_classes.items())),
@@ -221,8 +238,25 @@ class _Reader:
                     if generator not in names:
                         self._unknown(("federates", k, "generators", n), generator, names, "generator")
 
+    def _schemes(self) -> None:
+        """Lines and generators that a logic table looks at."""
+        for k, entry in enumerate(self.scenario.federates):
+            if entry.kind != "schemes" or entry.grid not in self.grids:
+                continue
+            grid = self.grids[entry.grid]
+            for n, row in enumerate(entry.rows):
+                for m, condition in enumerate(row.when):
+                    place: Place = ("federates", k, "rows", n, "when", m)
+                    line, generator = condition.line_open or condition.line_loading, condition.generator_out
+                    if line and not {line, either_way(line)} & set(grid.branch_names):
+                        self._unknown(place, line, grid.branch_names, "line")
+                    if generator and generator not in grid.generator_names:
+                        self._unknown(place, generator, grid.generator_names, "generator")
+
     def _event(self, place: Place, to: str, action: Any) -> None:
         """Names in an action that only the network knows."""
+        if any(device.name == to for device in self.scenario.devices):
+            return  # its map says what it has
         entry = self.scenario.federate(to)
         if entry.kind == "transmission" and to in self.grids:
             grid = self.grids[to]
@@ -230,6 +264,8 @@ class _Reader:
                 self._unknown((*place, "line"), line, grid.branch_names, "line")
             if (generator := getattr(action, "generator", None)) and generator not in grid.generator_names:
                 self._unknown((*place, "generator"), generator, grid.generator_names, "generator")
+            if (bus := getattr(action, "bus", None)) and bus not in grid.bus_names:
+                self._unknown((*place, "bus"), bus, grid.bus_names, "bus")
             return
         feeder = self.feeders.get(to if entry.kind == "distribution" else getattr(entry, "feeder", ""))
         if feeder is None:

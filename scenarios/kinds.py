@@ -4,38 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN, description="lower-case letters, digits and _, starting with a letter")]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-def _ns(seconds: float) -> int:
-    return round(seconds * 1e9)
-
-
-def _whole_us(seconds: float) -> float:
-    if _ns(seconds) % 1000 or not _ns(seconds):
-        raise ValueError(f"{seconds:g} s is not a whole number of microseconds; write for instance 0.02 or 1")
-    return seconds
+from scenarios.fields import Name, NotNegative, Positive, Seconds, Share, Strict, nanoseconds
+from scenarios.kinds_capability import Capability
+from scenarios.kinds_der import Ders
+from scenarios.kinds_dynamics import Dynamics, NativeStage
+from scenarios.kinds_replay import AreasSystem, MotorStall, Player
+from scenarios.kinds_shedding import Program, Relays, Schemes
 
 
 def _nominal(hz: float) -> float:
     if hz not in (50.0, 60.0):
         raise ValueError(f"{hz:g} is no system's frequency; write 50 or 60")
     return hz
-
-
-Seconds = Annotated[float, Field(gt=0, le=86_400 * 366), AfterValidator(_whole_us)]
-
-
-class Strict(BaseModel):
-    """Immutable; an unknown key or a value of another type is an error, and so is an infinity."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
 class Frequency(Strict):
@@ -48,19 +30,21 @@ class Frequency(Strict):
         default=0.8, description="part of the fleet, by rating, that has a governor; the largest machines first"
     )
     droop_pu: Positive = Field(default=0.05, description="per unit of frequency for per unit of power")
-    dead_band_hz: NotNegative = 0.036
+    dead_band_hz: NotNegative = Field(default=0.036, description="of the governors, either side of nominal")
     headroom: Share = Field(default=0.15, description="power that a governor may add, per unit of rating")
     native_damping_pu: NotNegative = Field(
         default=1.0, description="per unit of native load for per unit of frequency; feeders answer by their own models"
     )
     secondary_bias_w_per_hz: NotNegative = Field(default=0.0, description="of automatic generation control; 0 is none")
-    secondary_time_s: Positive = 60.0
+    secondary_time_s: Positive = Field(default=60.0, description="time constant of automatic generation control, s")
 
 
 class Emergency(Strict):
     """When the coupled federates go over to small steps, and how small."""
 
-    step_s: Seconds = Field(default=0.02, description="step while it lasts, s")
+    step_s: Seconds | None = Field(
+        default=None, description="step while it lasts, s; default: 0.02, and 0.125 with engine: dynamics"
+    )
     deviation_hz: Positive = Field(default=0.1, description="begins when |f - nominal| is larger")
     rocof_hz_per_s: Positive = Field(default=0.05, description="begins when |df/dt| is larger")
     v_min_pu: Positive = Field(default=0.9, description="begins when a voltage at a TBLM bus is lower")
@@ -70,42 +54,50 @@ class Emergency(Strict):
 class Native(Strict):
     """Load of the network that no modelled feeder stands for."""
 
-    p_exponent: NotNegative = 1.0
-    q_exponent: NotNegative = 2.0
+    p_exponent: NotNegative = Field(
+        default=1.0, description="of P over V: 0 constant power, 1 constant current, 2 constant impedance"
+    )
+    q_exponent: NotNegative = Field(default=2.0, description="of Q over V, likewise")
 
 
 class Transmission(Strict):
-    """The transmission system: AC power flow, outages, frequency."""
+    """The transmission system: AC power flow, outages, frequency; or the electromechanical dynamics of a case with machines."""
 
     name: Name
     kind: Literal["transmission"]
-    network: str = Field(description="pandapower:<case>, or the path of a MATPOWER .m/.mat or pandapower .json case")
-    period_s: Seconds = 1.0
-    engine: Literal["response"] = "response"
-    frequency: Frequency = Frequency()
-    emergency: Emergency = Emergency()
-    native: Native = Native()
+    network: str = Field(description="pandapower:<case>, andes:<case>, or the path of a MATPOWER .m/.mat or pandapower .json case")
+    period_s: Seconds = Field(default=1.0, description="step, s; the feeders have the same")
+    engine: Literal["response", "dynamics"] = Field(
+        default="response", description="response: power flow and one mass; dynamics: machines and controllers of an andes: case"
+    )
+    dynamics: Dynamics = Field(default=Dynamics(), description="of the dynamics engine")
+    shedding: tuple[NativeStage, ...] = Field(default=(), description="under-frequency stages of native load")
+    frequency: Frequency = Field(default=Frequency(), description="the system's frequency response")
+    emergency: Emergency = Field(
+        default=Emergency(), description="when the coupled federates go over to small steps, and how small"
+    )
+    native: Native = Field(default=Native(), description="how load that no feeder stands for follows voltage")
 
 
 class Ltc(Strict):
     """Load tap changer of the substation."""
 
-    v_set_pu: Positive = 1.0
-    band_pu: Positive = 0.0167
-    delay_s: NotNegative = 30.0
-    tap_delay_s: NotNegative = 2.0
-    range_pu: Positive = 0.10
-    taps: int = Field(default=16, gt=0)
+    v_set_pu: Positive = Field(default=1.0, description="voltage that it holds on the low side")
+    band_pu: Positive = Field(default=0.0167, description="whole width of the band around it in which it rests")
+    delay_s: NotNegative = Field(default=30.0, description="time out of band before the first move")
+    tap_delay_s: NotNegative = Field(default=2.0, description="time between further moves of the same excursion")
+    range_pu: Positive = Field(default=0.10, description="regulation range each way")
+    taps: int = Field(default=16, gt=0, description="number of steps each way")
 
 
 class Substation(Strict):
     """Transformer between the transmission bus and the feeder. Its primary voltage is the bus's."""
 
-    mva: Positive
-    x_pct: Positive = 8.0
-    r_pct: NotNegative = 0.5
-    connection: Literal["delta-wye", "wye-wye"] = "delta-wye"
-    ltc: Ltc | None = Ltc()
+    mva: Positive = Field(description="rating, MVA")
+    x_pct: Positive = Field(default=8.0, description="leakage reactance, per cent on the rating")
+    r_pct: NotNegative = Field(default=0.5, description="total winding resistance, per cent on the rating")
+    connection: Literal["delta-wye", "wye-wye"] = Field(default="delta-wye", description="of the windings, high side first")
+    ltc: Ltc | None = Field(default=Ltc(), description="load tap changer; null: a fixed ratio")
 
 
 class Diversity(Strict):
@@ -119,7 +111,7 @@ class Profile(Strict):
     """Load over time, as multiples of the feeder's own load."""
 
     source: Literal["smartds", "flat"] = Field(default="smartds", description="smartds: each load a customer of its class; flat: 1")
-    scale: Positive = 1.0
+    scale: Positive = Field(default=1.0, description="multiple of the feeder's own load")
     noise: Share = Field(default=0.02, description="standard deviation of a load's own fluctuation")
     noise_s: Positive = Field(default=300.0, description="correlation time of it, s")
     temperature_mean_c: float = Field(default=18.0, ge=-60, le=60, description="of the day")
@@ -135,93 +127,19 @@ class Distribution(Strict):
     grid: Name = Field(description="name of the transmission federate")
     bus: str = Field(description='the transmission bus, in quotes: "16"')
     count: int = Field(default=1, ge=1, le=10_000, description="like feeders at the bus, this one included")
-    period_s: Seconds = 1.0
+    period_s: Seconds = Field(default=1.0, description="step, s; the same as of the transmission system")
     substation: Substation | None = Field(default=None, description="default: what the built-in feeder comes with")
-    open_switches: tuple[str, ...] = ()
-    close_switches: tuple[str, ...] = ()
+    open_switches: tuple[str, ...] = Field(default=(), description="names of lines that are open from the start")
+    close_switches: tuple[str, ...] = Field(default=(), description="names of lines that are closed from the start")
     vmin_pu: Positive = Field(default=0.7, description="below it a load becomes a constant impedance")
-    vmax_pu: Positive = 1.3
+    vmax_pu: Positive = Field(default=1.3, description="above it a load becomes a constant impedance")
     load_classes: dict[str, Literal["residential", "commercial", "industrial"]] = Field(default={}, description="load name: class")
-    default_class: Literal["residential", "commercial", "industrial"] = "residential"
-    diversity: Diversity = Diversity()
-    profile: Profile = Profile()
-
-
-Standard = Literal["ieee1547_2018", "ieee1547_2003"]
-
-
-class DerFunctions(Strict):
-    """Standard and functions of a group of DER; `settings` are fields of IEEE 1547's common file format, for instance QV_OLRT."""
-
-    standard: Standard = "ieee1547_2018"
-    category: Literal["I", "II", "III"] = Field(default="III", description="abnormal operating performance")
-    normal_category: Literal["A", "B"] = "B"
-    volt_var: bool = False
-    volt_watt: bool = False
-    droop: bool = True
-    settings: dict[str, float] = {}
-
-
-class Pv(DerFunctions):
-    """Rooftop PV at the feeder's loads."""
-
-    share_of_load: Positive = Field(description="sum of ratings over the feeder's own load")
-    sites: int = Field(default=20, ge=1, description="loads that have one, drawn by the seed")
-    legacy_share: Share = Field(default=0.0, description="part of the sites that follow IEEE 1547-2003")
-    enter_service_spread_s: NotNegative = Field(
-        default=300.0, description="a site enters service up to this much later than its delay, drawn"
+    default_class: Literal["residential", "commercial", "industrial"] = Field(
+        default="residential", description="of loads that load_classes does not name"
     )
-    profile: Literal["smartds", "flat"] = Field(
-        default="smartds", description="smartds: each site a roof with its tilt and azimuth, drawn; flat: full sun"
-    )
-
-
-class Storage(DerFunctions):
-    """Batteries at the feeder's loads."""
-
-    share_of_load: Positive = Field(description="sum of ratings over the feeder's own load")
-    sites: int = Field(default=3, ge=1)
-    hours: Positive = Field(default=4.0, description="energy over power")
-    soc_start: Share = 0.5
-    p_set_pu: Annotated[float, Field(ge=-1, le=1)] = Field(default=0.0, description="scheduled power, generation positive")
-
-
-class Plant(DerFunctions):
-    """One DER at a named bus."""
-
-    name: Name
-    type: Literal["pv", "storage"]
-    bus: str = Field(description="feeder bus with its phases: 76.1.2.3")
-    kv: Positive = Field(description="line to line, or line to neutral of a single-phase plant")
-    s_va: Positive
-    energy_wh: Positive | None = None
-    soc_start: Share = 0.5
-    p_set_pu: Annotated[float, Field(ge=-1, le=1)] = 0.0
-    profile: Literal["smartds", "flat"] = "smartds"
-
-    @model_validator(mode="after")
-    def _energy(self) -> Plant:
-        if (self.type == "storage") != (self.energy_wh is not None):
-            raise ValueError("energy_wh belongs to storage and only to it; write type: storage with energy_wh, or type: pv without")
-        return self
-
-
-class Ders(Strict):
-    """The DER of a feeder and their controllers."""
-
-    name: Name
-    kind: Literal["ders"]
-    feeder: Name = Field(description="name of the distribution federate")
-    period_s: Seconds = 1.0
-    pv: Pv | None = None
-    storage: Storage | None = None
-    plants: tuple[Plant, ...] = ()
-
-    @model_validator(mode="after")
-    def _some(self) -> Ders:
-        if not (self.pv or self.storage or self.plants):
-            raise ValueError("it has no DER; write pv, storage or plants, or remove the entry")
-        return self
+    diversity: Diversity = Field(default=Diversity(), description="how the like feeders differ from the one that is solved")
+    profile: Profile = Field(default=Profile(), description="how load moves over time")
+    motors: MotorStall | None = Field(default=None, description="motors that stall at low voltage; null: none among its loads")
 
 
 class Channel(Strict):
@@ -248,13 +166,15 @@ class Scada(Strict):
 
     name: Name
     kind: Literal["scada"]
-    feeder: Name
+    feeder: Name = Field(description="name of the distribution federate")
     scan_s: Seconds = Field(default=2.0, description="of measured values; a changed status is sent at once")
     der_scan_s: Seconds = Field(default=4.0, description="of DER")
     deadband_pct: NotNegative = Field(default=0.5, description="of full scale; smaller changes are not reported")
     accuracy_pct: NotNegative = Field(default=0.3, description="standard deviation of a transducer's gain error")
-    telemetry: Channel = Channel(latency_s=0.15, sigma=0.3)
-    control: Channel = Channel(latency_s=0.15, sigma=0.3)
+    telemetry: Channel = Field(
+        default=Channel(latency_s=0.15, sigma=0.3), description="link from the terminal units to the control centre"
+    )
+    control: Channel = Field(default=Channel(latency_s=0.15, sigma=0.3), description="link of commands the other way")
     stale_after_scans: int = Field(default=3, ge=1, description="a point silent for more scans is marked stale")
     fail_after_scans: int = Field(default=6, ge=1, description="a terminal unit silent for more scans has failed")
     integrity_s: Seconds = Field(default=300.0, description="between scans that send every point")
@@ -271,7 +191,7 @@ class Meters(Strict):
 
     name: Name
     kind: Literal["meters"]
-    feeder: Name
+    feeder: Name = Field(description="name of the distribution federate")
     period_s: Seconds = Field(default=1.0, description="how often a meter looks")
     interval_s: Seconds = Field(default=300.0, description="length of an interval average")
     shares_s: Seconds = Field(default=60.0, description="how often a customer's share of its load moves")
@@ -281,7 +201,7 @@ class Meters(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Meters:
-        if _ns(self.interval_s) % _ns(self.shares_s) or _ns(self.shares_s) % _ns(self.period_s):
+        if nanoseconds(self.interval_s) % nanoseconds(self.shares_s) or nanoseconds(self.shares_s) % nanoseconds(self.period_s):
             raise ValueError(
                 "interval_s must be a multiple of shares_s, and shares_s of period_s; write for instance 300, 60 and 1"
             )
@@ -293,8 +213,8 @@ class Ami(Strict):
 
     name: Name
     kind: Literal["ami"]
-    feeder: Name
-    period_s: Seconds = 5.0
+    feeder: Name = Field(description="name of the distribution federate")
+    period_s: Seconds = Field(default=5.0, description="how often it takes what was delivered, s")
     mesh: Channel = Field(default=Channel(latency_s=1.5, sigma=0.5, loss=0.02), description="one hop of the mesh")
     gasps: Channel = Field(default=Channel(latency_s=4.0, sigma=0.6, loss=0.25), description="of last gasps")
     backfill_s: Seconds | None = Field(
@@ -308,7 +228,7 @@ class Tblm(Strict):
 
     name: Name
     kind: Literal["tblm"]
-    feeder: Name
+    feeder: Name = Field(description="name of the distribution federate")
     period_s: Seconds = Field(default=60.0, description="between documents when nothing happens")
     horizon_s: Seconds = Field(default=180.0, description="how long a document may be used")
     poll_s: Seconds = Field(default=1.0, description="how often it looks for changes")
@@ -320,6 +240,10 @@ class Tblm(Strict):
         default=0.15, description="of the bus's apparent power: tables are refined until they are this close"
     )
     deviation_pct: Positive = Field(default=2.0, description="measured power off the curve by this much makes a new document")
+    programs: tuple[Program, ...] = Field(default=(), description="what can shed load at this bus beside its relays")
+    capability: Capability | None = Field(
+        default=None, description="what the bus can give; null: left out, and nothing spent on it"
+    )
 
     @model_validator(mode="after")
     def _rising(self) -> Tblm:
@@ -333,23 +257,30 @@ class Ems(Strict):
 
     name: Name
     kind: Literal["ems"]
-    grid: Name
+    grid: Name = Field(description="name of the transmission federate")
     period_s: Seconds = Field(default=1.0, description="how often it looks at its telemetry")
     scan_s: Seconds = Field(default=60.0, description="between scans: a power flow and an N-1")
     generators: tuple[str, ...] = Field(default=(), description="whose loss is studied; none: the three largest in service")
 
     @model_validator(mode="after")
     def _whole(self) -> Ems:
-        if _ns(self.scan_s) % _ns(self.period_s):
+        if nanoseconds(self.scan_s) % nanoseconds(self.period_s):
             raise ValueError("scan_s must be a multiple of period_s; write for instance 60 and 1")
         return self
 
 
 Federate = Annotated[
-    Transmission | Distribution | Ders | Scada | Meters | Ami | Tblm | Ems,
+    Transmission | AreasSystem | Player | Distribution | Ders | Relays | Schemes | Scada | Meters | Ami | Tblm | Ems,
     Field(discriminator="kind"),
 ]
 FEDERATE_MODELS: dict[str, type[Strict]] = {
     model.model_fields["kind"].annotation.__args__[0]: model  # type: ignore[union-attr]
-    for model in (Transmission, Distribution, Ders, Scada, Meters, Ami, Tblm, Ems)
+    for model in (Transmission, AreasSystem, Player, Distribution, Ders, Relays, Schemes, Scada, Meters, Ami, Tblm, Ems)
 }
+BULK_KINDS = ("transmission", "areas", "player")
+"""What feeders may hang under."""
+
+
+def nominal_hz(grid: Transmission | AreasSystem | Player) -> float:
+    """Nominal frequency of what feeders hang under."""
+    return grid.frequency.nominal_hz if isinstance(grid, Transmission) else grid.nominal_hz

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from scenarios.device_check import check_devices
 from scenarios.document import Document, read_document
 from scenarios.messages import validate
 from scenarios.outside import check_outside
@@ -41,7 +42,7 @@ def find(name_or_path: str) -> Path:
     if path.exists():
         return path
     what = f"there is no scenario and no file of this name; {did_you_mean(name_or_path, list(known))}"
-    raise ScenarioError([Problem(name_or_path, 1, (), what)])
+    raise ScenarioError([Problem(name_or_path, 0, (), what)])
 
 
 def load_scenario(name_or_path: str) -> LoadedScenario:
@@ -57,7 +58,8 @@ def check_document(document: Document, folder: Path) -> LoadedScenario:
     known = {problem.place for problem in document.problems}
     problems = document.problems + [problem for problem in wrong if problem.place not in known]
     places = [problem.place for problem in problems]
-    problems += check_references(document, places)
+    wrong_devices, devices = check_devices(document, places, folder)
+    problems += wrong_devices + check_references(document, places, devices)
     problems += check_outside(document, places, folder)
     if problems or scenario is None:
         raise ScenarioError(problems)

@@ -94,8 +94,6 @@ def _message(detail: ErrorDetails, place: Place, value: Any, schema: Mapping[str
         dotted = "\\." in str(context["pattern"])
         wanted = "federate.port" if dotted else "lower-case letters, digits and _, a letter first"
         return f"{_shown(written)} does not fit; write {wanted}"
-    if kind == "too_long" and key == "devices":
-        return "there is no bridge to real devices yet; remove the entries"
     if kind == "too_long":
         return f"{context['actual_length']} entries; write {context['max_length']}"
     if kind in ("too_short", "missing_argument"):

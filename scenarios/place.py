@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scenarios.kinds import DerFunctions, Ders, Plant, Pv, Storage
+from scenarios.kinds_der import DerFunctions, Ders, Plant, Pv, Storage
 
 if TYPE_CHECKING:
     from federates.grid.der import DerSettings

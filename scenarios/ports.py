@@ -27,7 +27,8 @@ _RAD, _WH, _HZ = KindPort("rad"), KindPort("Wh"), KindPort("Hz", scalar=True)
 
 _HEAD = {"head_p_w": _W, "head_q_var": _VAR, "bus_p_w": _W, "bus_q_var": _VAR}
 _DEVICES = {"tap": _NUMBER, "capacitor": _NUMBER, "switch": _NUMBER}
-_TELEMETRY = {**_HEAD, "bus_v_pu": _PU, "bus_angle_rad": _RAD, "f_hz": _HZ, **_DEVICES}
+_CLOSED = {"feeders_closed": KindPort(scalar=True)}
+_TELEMETRY = {**_HEAD, "bus_v_pu": _PU, "bus_angle_rad": _RAD, "f_hz": _HZ, **_CLOSED, **_DEVICES}
 _DER_TELEMETRY = {"der_p_w": _W, "der_q_var": _VAR, "der_status": _NUMBER, "der_available_w": _W}
 _READINGS = {"load_p_w": _W, "load_q_var": _VAR, "load_v_pu": _PU}
 _INTERVALS = {"interval_p_w": _W, "interval_q_var": _VAR, "interval_v_pu": _PU}
@@ -35,14 +36,22 @@ _INTERVALS = {"interval_p_w": _W, "interval_q_var": _VAR, "interval_v_pu": _PU}
 OUTPUTS: Mapping[str, Mapping[str, KindPort]] = {
     "transmission": {
         "v_pu": _PU, "angle_rad": _RAD, "f_hz": _HZ, "all_v_pu": _PU, "load_p_w": _W, "load_q_var": _VAR,
-        "line_status": _NUMBER, "loading": _NUMBER, "gen_p_w": _W, "governor_p_w": KindPort("W", scalar=True),
-        "coupling": _NUMBER, "emergency": _EVENT, "soe": _EVENT,
+        "line_status": _NUMBER, "loading": _NUMBER, "gen_p_w": _W, "gen_status": _NUMBER,
+        "governor_p_w": KindPort("W", scalar=True), "coupling": _NUMBER, "emergency": _EVENT, "soe": _EVENT,
     },
+    "areas": {
+        "load_p_w": _W, "gen_p_w": _W, "response_p_w": _W, "relief_p_w": _W, "embedded_lost_p_w": _W, "ufls_stages": _NUMBER,
+        "lowest_hz": KindPort("Hz"), "lowest_at_s": KindPort("s"), "highest_hz": KindPort("Hz"), "highest_at_s": KindPort("s"),
+        "emergency": _EVENT, "soe": _EVENT,
+    },
+    "player": {"f_hz": _HZ, "emergency": _EVENT, "soe": _EVENT},
     "distribution": {
         **_HEAD, "node_v_pu": _PU, **_READINGS, "der_v_pu": _PU, **_DEVICES, "losses_w": KindPort("W", scalar=True),
-        "catalogue": _DOCUMENT, "soe": _EVENT,
+        **_CLOSED, "catalogue": _DOCUMENT, "soe": _EVENT,
     },
     "ders": {"p_w": _W, "q_var": _VAR, "status": _NUMBER, "available_w": _W, "soc_wh": _WH, "soe": _EVENT},
+    "relays": {"trip": _EVENT, "soe": _EVENT},
+    "schemes": {"soe": _EVENT},
     "scada": {**_TELEMETRY, **_DER_TELEMETRY, "soe": _EVENT, "control": _EVENT, "alarm": _EVENT},
     "meters": {**_INTERVALS, "meter_event": _EVENT},
     "ami": {
@@ -54,10 +63,14 @@ OUTPUTS: Mapping[str, Mapping[str, KindPort]] = {
 }  # fmt: skip
 INPUTS: Mapping[str, Mapping[str, KindPort]] = {
     "transmission": {"command": _EVENT},
+    "areas": {"command": _EVENT},
+    "player": {},
     "distribution": {
         "v_pu": _PU, "angle_rad": _RAD, "f_hz": _HZ, "der_p_w": _W, "der_q_var": _VAR, "emergency": _EVENT, "command": _EVENT,
     },
     "ders": {"v_pu": _PU, "f_hz": _HZ, "emergency": _EVENT, "command": _EVENT},
+    "relays": {"v_pu": _PU, "f_hz": _HZ, "emergency": _EVENT},
+    "schemes": {"emergency": _EVENT, "seen": _EVENT},
     "scada": {**_TELEMETRY, **_DER_TELEMETRY, "soe": _EVENT, "command": _EVENT},
     "meters": dict(_READINGS),
     "ami": {**_INTERVALS, "meter_event": _EVENT},
@@ -65,7 +78,10 @@ INPUTS: Mapping[str, Mapping[str, KindPort]] = {
         **_TELEMETRY, **_DER_TELEMETRY, "load_p_w": _W, "load_q_var": _VAR, "coverage": _NUMBER,
         "soe": _EVENT, "ack": _EVENT, "request": _EVENT,
     },
-    "ems": {"f_hz": _HZ, "all_v_pu": _PU, "load_p_w": _W, "load_q_var": _VAR, "line_status": _NUMBER, "gen_p_w": _W},
+    "ems": {
+        "f_hz": _HZ, "all_v_pu": _PU, "load_p_w": _W, "load_q_var": _VAR, "line_status": _NUMBER, "gen_p_w": _W,
+        "gen_status": _NUMBER, "soe": _EVENT,
+    },
 }  # fmt: skip
 DER_PORTS = frozenset({"der_p_w", "der_q_var", "der_status", "der_available_w", "der_v_pu"})
 """Present only where the feeder has DER."""
@@ -74,18 +90,39 @@ DER_PORTS = frozenset({"der_p_w", "der_q_var", "der_status", "der_available_w", 
 def outputs_of(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, KindPort]:
     """The outputs of a federate entry among the other entries of its scenario."""
     ports = dict(OUTPUTS[entry["kind"]])
+    if entry["kind"] == "distribution" and entry.get("motors"):
+        ports["motors"] = _NUMBER
+    fed = any(o["kind"] == "distribution" and o.get("grid") == entry["name"] for o in others)
+    if entry["kind"] == "areas":
+        areas = entry.get("areas") or ()
+        ports |= {"f_hz": _HZ} if len(areas) == 1 else {f"f_hz_{area.get('name')}": _HZ for area in areas}
+        ports |= {"tie_p_w": _W} if entry.get("ties") else {}
+    if entry["kind"] in ("areas", "player") and fed:
+        ports |= {"v_pu": _PU, "angle_rad": _RAD, "coupling": _NUMBER}
+        ports |= {"load_p_w": _W, "load_q_var": _VAR} if entry["kind"] == "player" else {}
+    if entry["kind"] == "schemes":
+        ports |= {f"trip_{feeder}": _EVENT for feeder in _tripped(entry)}
     return {name: port for name, port in ports.items() if name not in DER_PORTS or _has_der(entry, others)}
 
 
 def inputs_of(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, KindPort]:
     """The inputs of a federate entry; a transmission federate has two per attached feeder, an EMS one per builder."""
     ports = {name: port for name, port in INPUTS[entry["kind"]].items() if name not in DER_PORTS or _has_der(entry, others)}
-    if entry["kind"] == "transmission":
+    if entry["kind"] in ("transmission", "areas", "player"):
         for feeder in (o["name"] for o in others if o["kind"] == "distribution"):
             ports |= {f"p_{feeder}": _W, f"q_{feeder}": _VAR}
     if entry["kind"] == "ems":
         ports |= {f"tblm_{o['name']}": _DOCUMENT for o in others if o["kind"] == "tblm"}
+    if entry["kind"] == "schemes":
+        asked = {key for row in entry.get("rows") or () for condition in row.get("when") or () for key in condition}
+        ports |= {"line_status": _NUMBER, "loading": _NUMBER} if asked & {"line_open", "line_loading"} else {}
+        ports |= {"gen_status": _NUMBER} if "generator_out" in asked else {}
     return ports
+
+
+def _tripped(entry: Mapping[str, Any]) -> list[str]:
+    """The feeders that a special scheme may trip, each once."""
+    return list(dict.fromkeys(trip["feeder"] for row in entry.get("rows") or () for trip in row.get("trip") or ()))
 
 
 def _has_der(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 Place = tuple[str | int, ...]
 """Keys and list positions from the top of a document, for instance ("federates", 2, "period_s")."""
@@ -20,7 +20,8 @@ def path_text(place: Place) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong, where, and (in `message`) what to write instead. `line` counts from 1."""
+    """One thing that is wrong, where, and (in `message`) what to write instead. `line` counts from 1; 0 where what is wrong is no
+    place in a file: `file` is then an option of the command line, or what was given as a scenario."""
 
     file: str
     line: int
@@ -28,15 +29,34 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
+        if not self.line:
+            return f"{self.file}: {self.message}"
         return f"{self.file}:{self.line}: {path_text(self.place)}: {self.message}"
 
 
 class ScenarioError(Exception):
-    """A scenario that cannot be run, with everything that is wrong with it, in the order of the file."""
+    """A scenario that cannot be run, with everything that is wrong with it, in the order of the file.
+
+    What is said of one thing in several places is said once, at the first, with the lines of the others.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(set(problems), key=lambda p: (p.file, p.line, path_text(p.place), p.message)))
+        ordered = sorted(set(problems), key=lambda p: (p.file, p.line, path_text(p.place), p.message))
+        self.problems = tuple(_joined(ordered))
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def _joined(problems: Sequence[Problem]) -> Iterator[Problem]:
+    """One problem for each message about a key of one name; one for a name that leads nowhere, whichever keys give it."""
+    groups: dict[tuple[str, str, str], list[Problem]] = {}
+    for problem in problems:
+        key = next((part for part in reversed(problem.place) if isinstance(part, str)), "")
+        nowhere = problem.message.partition(";")[0] if problem.message.startswith("there is no federate") else None
+        groups.setdefault((problem.file, *(("", nowhere) if nowhere else (key, problem.message))), []).append(problem)
+    for first, *others in groups.values():
+        lines = sorted({str(other.line) for other in others} - {str(first.line)}, key=int)
+        where = f" (also on line{'s' if len(lines) > 1 else ''} {', '.join(lines)})" if lines else ""
+        yield replace(first, message=first.message + where)
 
 
 def did_you_mean(wrong: str, known: Sequence[str], noun: str = "") -> str:

@@ -41,7 +41,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """A line every few seconds of real time, and one for each new event that was seen."""
+    """A line every few seconds of real time, and one with its simulated time for each new event that was seen."""
 
     def __init__(self, stop_s: float) -> None:
         self._shown_s, self._event, self._pace = -_EVERY_S, "", Pace(stop_s)

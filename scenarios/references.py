@@ -11,33 +11,39 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scenarios.actions import ACTIONS_OF_KIND
+from scenarios.device_check import DevicePorts
 from scenarios.document import Document
+from scenarios.dynamics_check import dynamics_problems
+from scenarios.kinds import BULK_KINDS
 from scenarios.ports import OUTPUTS, KindPort, inputs_of, outputs_of
 from scenarios.problem import Place, Problem, did_you_mean
+from scenarios.replay_check import replay_problems
 from scenarios.schema import SIGNAL_PATTERN
 
 Entry = Mapping[str, Any]
-_PARTNERS = {"feeder": "distribution", "grid": "transmission"}
-_ONE_PER_FEEDER = ("ders", "scada", "meters", "ami", "tblm")
+_PARTNERS = {"feeder": ("distribution",), "grid": ("transmission",)}
+_ONE_PER_FEEDER = ("ders", "relays", "scada", "meters", "ami", "tblm")
 _NEEDS = {"ami": ("meters",), "tblm": ("scada", "ami")}
 
 
-def check_references(document: Document, wrong: Sequence[Place]) -> list[Problem]:
+def check_references(document: Document, wrong: Sequence[Place], devices: Mapping[str, DevicePorts] | None = None) -> list[Problem]:
     """Every problem between entries. Entries at the places `wrong` are left out; their names count as existing all the same."""
-    return list(_Checker(document, wrong).problems())
+    return list(_Checker(document, wrong, devices or {}).problems())
 
 
 class _Checker:
-    def __init__(self, document: Document, wrong: Sequence[Place]) -> None:
-        self.document = document
+    def __init__(self, document: Document, wrong: Sequence[Place], devices: Mapping[str, DevicePorts]) -> None:
+        self.document, self.devices = document, devices
         self.data = document.data
         self.exact = set(wrong)
         self.wrong = {place[:2] for place in wrong}
         self.named = [
             (n, e) for n, e in enumerate(_list(self.data, "federates")) if isinstance(e, dict) and isinstance(e.get("name"), str)
         ]
+        self.nameless = [e for e in _list(self.data, "federates") if isinstance(e, dict) and not isinstance(e.get("name"), str)]
         self.right = [(n, e) for n, e in self.named if str(e.get("kind")) in OUTPUTS]
-        self.by_name = {e["name"]: e for _, e in self.named}
+        self.counts = Counter(e["name"] for _, e in self.named)
+        self.by_name = {e["name"]: e for _, e in self.named} | {name: {"name": name, "kind": "device"} for name in devices}
         self.entries = [e for _, e in self.right]
         self.complete = len(self.right) == len(_list(self.data, "federates"))
         stop_s = self.data.get("stop_s")
@@ -48,11 +54,18 @@ class _Checker:
         yield from self._partners()
         yield from self._periods()
         yield from self._buses()
+        yield from (self.problem(place, text) for place, text in dynamics_problems(self.right, self.data))
         yield from self._groups()
         for check, key in ((self._link, "links"), (self._event, "events"), (self._expectation, "expect")):
             for n, entry in enumerate(_list(self.data, key)):
                 if (key, n) not in self.wrong:
                     yield from check((key, n), entry)
+        for n, entry in enumerate(_list(self.data, "recorded")):
+            if ("recorded", n) not in self.wrong:
+                yield from self._signal(("recorded", n, "signal"), entry["signal"], True)
+        yield from (
+            self.problem(place, text) for place, text in replay_problems(self.right, _list(self.data, "events"), self.wrong)
+        )
         for n, text in enumerate(_list(self.data, "record")):
             if ("record", n) not in self.exact:
                 yield from self._signal(("record", n), text, False)
@@ -73,7 +86,7 @@ class _Checker:
                 line = self.document.line(("federates", first[entry["name"]], "name"))
                 yield self.problem(place, f"the name {entry['name']!r} is already used on line {line}; choose another")
             first.setdefault(entry["name"], n)
-        grids = [n for n, e in self.right if e["kind"] == "transmission"]
+        grids = [n for n, e in self.right if e["kind"] in BULK_KINDS]
         for n in grids[1:]:
             yield self.problem(
                 ("federates", n, "kind"), "a second transmission system; a scenario has one, join the networks into one case"
@@ -83,9 +96,11 @@ class _Checker:
         """Coupled federates answer each other at the same instants."""
         for n, entry in self.right:
             grid = self.by_name.get(str(entry.get("grid")))
-            if entry["kind"] != "distribution" or grid is None or grid.get("kind") != "transmission":
+            if entry["kind"] != "distribution" or grid is None or grid.get("kind") not in BULK_KINDS:
                 continue
             period_s, wanted_s = entry.get("period_s", 1.0), grid.get("period_s", 1.0)
+            if {("federates", k, "period_s") for k, e in self.right if e is entry or e is grid} & self.exact:
+                continue  # one of the two is no period at all
             if period_s != wanted_s and _number(period_s) and _number(wanted_s):
                 text = f"{period_s:g} s, and {entry['grid']!r} has {wanted_s:g} s; write the same for both"
                 yield self.problem(("federates", n, "period_s"), text)
@@ -96,16 +111,32 @@ class _Checker:
             kind = entry["kind"]
             for key, wanted in _PARTNERS.items():
                 if isinstance(name := entry.get(key), str) and (kind, key) != ("distribution", "feeder"):
-                    yield from self._partner(("federates", n, key), name, wanted)
+                    kinds = BULK_KINDS if kind == "distribution" else wanted
+                    yield from self._partner(("federates", n, key), name, kinds)
+            readable = kind == "schemes" and ("federates", n) not in self.wrong
+            for k, row in enumerate(entry.get("rows") or () if readable else ()):
+                for m, trip in enumerate(row["trip"]):
+                    yield from self._partner(("federates", n, "rows", k, "trip", m, "feeder"), trip["feeder"], ("distribution",))
             if kind not in _ONE_PER_FEEDER or not isinstance(entry.get("feeder"), str):
                 continue
             if (kind, entry["feeder"]) in seen:
                 yield self.problem(("federates", n, "feeder"), f"{entry['feeder']!r} already has {kind}; remove one of the two")
             seen.add((kind, entry["feeder"]))
-            for need in _NEEDS.get(kind, ()):
-                if self.complete and not any(e["kind"] == need and e.get("feeder") == entry["feeder"] for e in self.entries):
-                    text = f"{kind} needs {need} on the same feeder; add {{name: ..., kind: {need}, feeder: {entry['feeder']}}}"
-                    yield self.problem(("federates", n), text)
+            missing = [need for need in _NEEDS.get(kind, ()) if not self._may_have(need, entry["feeder"])]
+            if missing and entry["feeder"] in self._of_kind("distribution"):
+                adds = " and ".join(f"{{name: ..., kind: {need}, feeder: {entry['feeder']}}}" for need in missing)
+                yield self.problem(("federates", n), f"{kind} needs {' and '.join(missing)} on the same feeder; add {adds}")
+
+    def _may_have(self, kind: str, feeder: str) -> bool:
+        """Whether a feeder has a federate of this kind, or may have it once what is wrong elsewhere was put right."""
+        feeders = self._of_kind("distribution")
+        return not self.complete or any(
+            e["kind"] == kind and e.get("feeder") in (feeder, *self._unknown(feeders)) for e in self.entries
+        )
+
+    def _unknown(self, known: Sequence[str]) -> list[Any]:
+        """What entries give as their feeder and is none."""
+        return [e["feeder"] for e in self.entries if "feeder" in e and e["feeder"] not in known]
 
     def _buses(self) -> Iterator[Problem]:
         """A bus has one load model."""
@@ -122,13 +153,15 @@ class _Checker:
                 yield self.problem(("federates", n, "feeder"), text)
             first.setdefault(bus, feeder["name"])
 
-    def _partner(self, place: Place, name: str, wanted: str) -> Iterator[Problem]:
-        if name not in self.by_name:
-            yield self.problem(
-                place, f"there is no federate {name!r}; {did_you_mean(name, self._of_kind(wanted), f'{wanted} federate')}"
-            )
-        elif (kind := self.by_name[name].get("kind")) != wanted and str(kind) in OUTPUTS:
-            advice = did_you_mean(name, self._of_kind(wanted), f"{wanted} federate")
+    def _partner(self, place: Place, name: str, kinds: tuple[str, ...]) -> Iterator[Problem]:
+        wanted, there = kinds[0], [name for kind in kinds for name in self._of_kind(kind)]
+        nameless = any(e.get("kind") in kinds for e in self.nameless)  # which may be the one, and is a problem already
+        if name not in self.by_name and not nameless:
+            yield self.problem(place, f"there is no federate {name!r}; {did_you_mean(name, there, f'{wanted} federate')}")
+        elif self.counts[name] > 1:
+            return  # which of them is meant is not known, and a problem already
+        elif (kind := self.by_name.get(name, {}).get("kind", wanted)) not in kinds and str(kind) in OUTPUTS:
+            advice = did_you_mean(name, there, f"{wanted} federate")
             yield self.problem(place, f"{name!r} is of kind {kind}, {wanted} is needed; {advice}")
 
     def _groups(self) -> Iterator[Problem]:
@@ -153,6 +186,8 @@ class _Checker:
         if name not in self.by_name:
             message = f"there is no federate {name!r}; {did_you_mean(name, list(self.by_name), 'federate')}"
             return None, [self.problem(place, message)]
+        if name in self.devices:
+            return (self.by_name[name] if self.devices[name].complete else None), []
         return next((e for e in self.entries if e["name"] == name), None), []
 
     def _port(self, place: Place, text: str, inputs: bool) -> tuple[KindPort | None, list[Problem]]:
@@ -160,7 +195,10 @@ class _Checker:
         entry, problems = self._federate(place, name)
         if entry is None:
             return None, problems
-        ports = (inputs_of if inputs else outputs_of)(entry, self.entries)
+        if name in self.devices:
+            ports = self.devices[name].inputs if inputs else self.devices[name].outputs
+        else:
+            ports = (inputs_of if inputs else outputs_of)(entry, self.entries)
         if port not in ports:
             what = f"{name} ({entry['kind']}) has no {'input' if inputs else 'output'} {port!r}"
             return None, [self.problem(place, f"{what}; {did_you_mean(port, sorted(ports), 'port')}")]

@@ -9,7 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from scenarios.actions import Action
-from scenarios.kinds import Federate, Name, NotNegative, Positive, Seconds, Strict
+from scenarios.devices import Device
+from scenarios.fields import Name, NotNegative, Positive, Seconds, Strict
+from scenarios.kinds import Federate
+from scenarios.kinds_replay import Recorded
 
 SIGNAL_PATTERN = re.compile(r"^([a-z][a-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)(?:\[([^\[\]]+)\])?$")
 PORT_PATTERN = r"^[a-z][a-z0-9_]*\.[A-Za-z][A-Za-z0-9_]*$"
@@ -21,7 +24,7 @@ class CouplingMode(Strict):
 
     mode: Literal["jacobi", "iterate"] = Field(default="jacobi", description="one exchange a step, or solve again until they agree")
     tolerance_pu: Positive = Field(default=1e-6, description="largest change of voltage between two iterations")
-    max_iterations: int = Field(default=20, ge=1, le=95)
+    max_iterations: int = Field(default=20, ge=1, le=95, description="number of iterations after which the run ends as failed")
 
 
 class LinkEntry(Strict):
@@ -35,22 +38,23 @@ class LinkEntry(Strict):
 class ScenarioEvent(Strict):
     """Something that happens: `action` reaches the federate `to` at `t_s`."""
 
-    t_s: NotNegative
-    to: Name
-    action: Action
+    t_s: NotNegative = Field(description="simulated time, s")
+    to: Name = Field(description="name of the federate")
+    action: Action = Field(description="what is asked of it")
 
 
 class Expectation(Strict):
     """What must hold of a recorded signal, at an instant or all the time within a span. Failing it is exit code 1."""
 
     signal: str = Field(description="federate.port, or federate.port[id]")
-    at_s: NotNegative | None = None
+    at_s: NotNegative | None = Field(default=None, description="an instant, s; one of at_s and within_s")
     within_s: tuple[NotNegative, NotNegative] | None = Field(default=None, description="[from, to]")
-    min: float | None = Field(default=None, description="no value is lower")
-    max: float | None = Field(default=None, description="no value is higher")
-    equals: float | None = None
-    tolerance: NotNegative | None = Field(default=None, description="of equals")
+    min: float | None = Field(default=None, description="no value is lower, in the unit of the signal")
+    max: float | None = Field(default=None, description="no value is higher, in the unit of the signal")
+    equals: float | None = Field(default=None, description="the value, in the unit of the signal; with tolerance")
+    tolerance: NotNegative | None = Field(default=None, description="of equals, in the unit of the signal")
     because: str = Field(description="why it must hold")
+    mode: Literal["any", "live", "dry"] = Field(default="any", description="judged in live or in dry runs of devices alone")
 
     @model_validator(mode="after")
     def _complete(self) -> Expectation:
@@ -81,18 +85,20 @@ class Scenario(Strict):
     start_limit_s: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=120.0, description="the same for building and starting, s of real time"
     )
-    coupling: CouplingMode = CouplingMode()
+    coupling: CouplingMode = Field(default=CouplingMode(), description="how transmission and distribution agree at an instant")
     groups: dict[Name, tuple[Name, ...]] = Field(default={}, description="process: its federates; default: all in main")
-    federates: Annotated[tuple[Federate, ...], Field(min_length=1)]
-    links: tuple[LinkEntry, ...] = ()
-    devices: Annotated[tuple[Any, ...], Field(max_length=0)] = Field(
-        default=(), description="real devices; there is no bridge yet, leave it empty"
+    federates: Annotated[tuple[Federate, ...], Field(min_length=1, description="who takes part")]
+    links: tuple[LinkEntry, ...] = Field(default=(), description="connections beyond those that the kinds imply")
+    devices: tuple[Device, ...] = Field(default=(), description="real devices, or stand-ins for them")
+    real_time: bool | None = Field(
+        default=None, description="hold the run to the clock on the wall; default: where there are devices"
     )
-    events: tuple[ScenarioEvent, ...] = ()
+    events: tuple[ScenarioEvent, ...] = Field(default=(), description="what happens, in any order")
     record: Literal["default", "all"] | tuple[FederatePort, ...] = Field(
         default="default", description="vector ports whose values are kept"
     )
-    expect: tuple[Expectation, ...] = ()
+    recorded: tuple[Recorded, ...] = Field(default=(), description="what was measured in reality, for the report to compare with")
+    expect: tuple[Expectation, ...] = Field(default=(), description="what must hold; if it does not, the exit code is 1")
 
     def federate(self, name: str) -> Federate:
         """The entry of that name; KeyError when there is none."""

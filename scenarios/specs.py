@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from federates import FACTORY_OF_KIND
 from federates.runtime.federate import Spec
+from scenarios import replay_build
 from scenarios.inventory import FeederInventory, Inventory
-from scenarios.kinds import Ami, Channel, Ders, Distribution, Ems, Meters, Scada, Tblm, Transmission
+from scenarios.kinds import Ami, Channel, Distribution, Ems, Meters, Scada, Tblm, Transmission
+from scenarios.kinds_der import Ders
+from scenarios.kinds_replay import AreasSystem, Player
+from scenarios.kinds_shedding import Relays, Schemes
+from scenarios.outside import either_way
 from scenarios.place import derived_seed
 from scenarios.schema import Scenario
 
@@ -22,16 +28,17 @@ def ns(seconds: float) -> int:
 
 
 class SpecMaker:
-    """Makes specs for the entries of one scenario."""
+    """Makes specs for the entries of one scenario. `wired`: feeder -> its DER whose place a device takes; `folder`: where paths start."""
 
-    def __init__(self, scenario: Scenario, inventory: Inventory) -> None:
-        self.scenario, self.inventory = scenario, inventory
+    def __init__(self, scenario: Scenario, inventory: Inventory, wired: Mapping[str, tuple[str, ...]], folder: Path) -> None:
+        self.scenario, self.inventory, self.wired, self.folder = scenario, inventory, wired, folder
 
     def spec(self, entry: Any) -> Spec:
         """The spec of an entry. ValueError where parameters do not fit together."""
         make: dict[str, Callable[[Any], Any]] = {
-            "transmission": self._transmission, "distribution": self._distribution, "ders": self._ders, "scada": self._scada,
-            "meters": self._meters, "ami": self._ami, "tblm": self._tblm, "ems": self._ems,
+            "transmission": self._transmission, "areas": self._areas, "player": self._player, "distribution": self._distribution, "ders": self._ders, "scada": self._scada,
+            "relays": self._relays, "schemes": self._schemes, "meters": self._meters, "ami": self._ami, "tblm": self._tblm,
+            "ems": self._ems,
         }  # fmt: skip
         return Spec(entry.name, FACTORY_OF_KIND[entry.kind], make[entry.kind](entry))
 
@@ -47,6 +54,8 @@ class SpecMaker:
         from federates.field import transmission as field
         from federates.grid.emergency import EmergencyThresholds
         from federates.grid.fleet import FrequencySettings
+        from federates.grid.native_shedding import SheddingBlock
+        from federates.grid.relay import Stage
 
         emergency = entry.emergency
         attached = tuple(field.Attachment(d.name, d.bus) for d in self.scenario.of_kind("distribution") if d.grid == entry.name)
@@ -57,9 +66,25 @@ class SpecMaker:
             thresholds=EmergencyThresholds(
                 emergency.deviation_hz, emergency.rocof_hz_per_s, emergency.v_min_pu, hold_ns=ns(emergency.hold_s)
             ),
-            emergency_step_ns=ns(emergency.step_s),
+            emergency_step_ns=ns(emergency.step_s or (0.125 if entry.engine == "dynamics" else 0.02)),
             period_ns=ns(entry.period_s),
+            engine=entry.engine,
+            shedding=tuple(
+                SheddingBlock(Stage("native", n, "f_hz", s.pickup_hz, ns(s.delay_s), ns(s.breaker_s)), s.share)
+                for n, s in enumerate(entry.shedding, start=1)
+            ),
+            steps_per_s=entry.dynamics.steps_per_s,
+            low_v_pu=entry.dynamics.low_v_pu,
         )
+
+    def _areas(self, entry: AreasSystem) -> Any:
+        return replay_build.areas(entry, self._feeders_under(entry.name))
+
+    def _player(self, entry: Player) -> Any:
+        return replay_build.player(entry, self._feeders_under(entry.name), self.folder)
+
+    def _feeders_under(self, grid: str) -> tuple[tuple[str, str], ...]:
+        return tuple((d.name, d.bus) for d in self.scenario.of_kind("distribution") if d.grid == grid)
 
     def _model(self, entry: Transmission) -> Any:
         from federates.grid.transmission import TransmissionModel
@@ -79,11 +104,13 @@ class SpecMaker:
             count=entry.count,
             nominal_hz=feeder.model.base_hz,
             profile=LoadProfile(**entry.profile.model_dump()),
+            motors=replay_build.motors(entry),
             diversity=Diversity(**entry.diversity.model_dump()),
             start_s=seconds_of_year(self.scenario.start),
             stop_s=self.scenario.stop_s,
             seed=self._seed(entry.name),
             period_ns=ns(entry.period_s),
+            wired_ders=self.wired.get(entry.name, ()),
         )
 
     def _ders(self, entry: Ders) -> Any:
@@ -101,6 +128,60 @@ class SpecMaker:
             start_s=seconds_of_year(self.scenario.start),
             period_ns=ns(entry.period_s),
         )
+
+    def stages(self, entry: Relays) -> tuple[Any, ...]:
+        """The stages of a relays entry, numbered in their order."""
+        from federates.grid.relay import Stage
+
+        def common(stage: Any) -> dict[str, Any]:
+            return {"delay_ns": ns(stage.delay_s), "breaker_ns": ns(stage.breaker_s), "feeders": stage.feeders}
+
+        under_f = (
+            Stage("ufls", s.stage or k, "f_hz", s.pickup_hz, reset=s.reset_hz, inhibit_v_pu=s.inhibit_v_pu, **common(s))
+            for k, s in enumerate(entry.ufls, start=1)
+        )
+        under_v = (
+            Stage("uvls", s.stage or k, "v_pu", s.pickup_pu, reset=s.reset_pu, **common(s))
+            for k, s in enumerate(entry.uvls, start=1)
+        )
+        return (*under_f, *under_v)
+
+    def _relays(self, entry: Relays) -> Any:
+        from federates.field import relays
+
+        distribution, feeder = self._feeder(entry.feeder)
+        return relays.Relays(entry.name, distribution.bus, self.stages(entry), feeder.model.base_hz, ns(entry.period_s))
+
+    def rows(self, entry: Schemes) -> tuple[Any, ...]:
+        """The logic table of a schemes entry."""
+        from federates.grid.logic import Condition, Row
+
+        def condition(given: Any) -> Condition:
+            if given.line_open is not None:
+                return Condition("line_open", self._line(entry, given.line_open))
+            if given.generator_out is not None:
+                return Condition("generator_out", given.generator_out)
+            return Condition("line_loading_above", self._line(entry, given.line_loading), given.above)
+
+        return tuple(
+            Row(
+                row.name, tuple(condition(c) for c in row.when), tuple((t.feeder, t.feeders) for t in row.trip),
+                ns(row.delay_s), row.required_w,
+            )
+            for row in entry.rows
+        )  # fmt: skip
+
+    def _line(self, entry: Schemes, name: str) -> str:
+        """A line as the network names it, whichever end was written first."""
+        known = self.inventory.grids[entry.grid].branch_names
+        return name if name in known else either_way(name)
+
+    def _schemes(self, entry: Schemes) -> Any:
+        from federates.field import schemes
+
+        rows = self.rows(entry)
+        feeders = tuple(dict.fromkeys(feeder for row in rows for feeder, _ in row.trip))
+        return schemes.Schemes(entry.name, rows, feeders, ns(entry.period_s))
 
     def _scada(self, entry: Scada) -> Any:
         from federates.data_management import scada
@@ -140,17 +221,16 @@ class SpecMaker:
             analog("bus_angle_rad", "rad", (distribution.bus,), 0.1, exact=True),
             analog("f_hz", "Hz", (), 0.1, exact=True),
         ]
+        groups.append(Measured("feeders_closed", "1", (), kind="status", rtu="substation", scan_ns=scan_ns))
         for port, ids in (("tap", feeder.reg_names), ("capacitor", feeder.capacitor_names), ("switch", feeder.switch_names)):
             if ids:
                 groups.append(Measured(port, "1", ids, kind="status", rtu=tuple(f"{port}_{i}" for i in ids), scan_ns=scan_ns))
         if feeder.der:
             names, der_ns = feeder.der.names, ns(entry.der_scan_s)
             rtu = tuple(f"der_{name}" for name in names)
-            rating_va = max(site.s_va for site in feeder.der.sites)
+            widths = tuple(deadband * site.s_va for site in feeder.der.sites)  # of the rating of each
             for port, unit in (("der_p_w", "W"), ("der_q_var", "var"), ("der_available_w", "W")):
-                groups.append(
-                    Measured(port, unit, names, rtu=rtu, scan_ns=der_ns, deadband=deadband * rating_va, accuracy=accuracy)
-                )
+                groups.append(Measured(port, unit, names, rtu=rtu, scan_ns=der_ns, deadband=widths, accuracy=accuracy))
             groups.append(Measured("der_status", "1", names, kind="status", rtu=rtu, scan_ns=der_ns))
         return groups
 
@@ -203,6 +283,8 @@ class SpecMaker:
     def _tblm(self, entry: Tblm) -> Any:
         from federates.tblm import builder
         from federates.tblm.curves import CurveOptions
+        from federates.tblm.emergency import Surroundings, class_shares
+        from scenarios.kinds_capability import flexibility_params
 
         distribution, feeder = self._feeder(entry.feeder)
         nominal_hz = feeder.model.base_hz
@@ -221,7 +303,21 @@ class SpecMaker:
             poll_ns=ns(entry.poll_s),
             deviation_pct=entry.deviation_pct,
             options=CurveOptions(entry.v_pu, f_hz, settled_f_hz, tolerance_pct=entry.tolerance_pct),
+            plans=self._plans(entry),
+            surroundings=Surroundings(
+                distribution.profile.temperature_mean_c, classes=class_shares(feeder.loads.load_class, feeder.loads.p_w.tolist())
+            ),
+            flexibility=flexibility_params(entry.capability),
         )
+
+    def _plans(self, entry: Tblm) -> Any:
+        """Relays, special schemes and programs at the builder's feeder."""
+        from federates.tblm.armed import Plans, Program
+
+        relays = [stage for r in self.scenario.of_kind("relays") if r.feeder == entry.feeder for stage in self.stages(r)]
+        rows = [row for schemes in self.scenario.of_kind("schemes") for row in self.rows(schemes)]
+        here = tuple(row for row in rows if any(feeder == entry.feeder for feeder, _ in row.trip))
+        return Plans(tuple(relays), entry.feeder, here, tuple(Program(**program.model_dump()) for program in entry.programs))
 
     def _ems(self, entry: Ems) -> Any:
         from federates.ems import ems

@@ -95,7 +95,7 @@ def test_a_bad_scenario_is_2_with_all_its_lines_and_leaves_nothing(arguments: li
 def test_bad_options_leave_nothing(option: str, value: str, tmp_path: Path) -> None:
     done = call("run", "tiny", f"{option}={value}", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"{option}:1: ")
+    assert done.stderr.startswith(f"{option}: ")
     assert not run_dirs(tmp_path)
 
 
@@ -124,7 +124,7 @@ def test_a_run_leaves_its_directory(short: tuple[subprocess.CompletedProcess[str
     (run_dir,) = run_dirs(cwd)
     assert done.stderr == ""  # --quiet
     assert done.stdout.splitlines() == [done.stdout.rstrip("\n")]
-    assert done.stdout.startswith("tiny: exit 0, 3 s in ")
+    assert done.stdout.startswith("tiny: exit 0, 3 s simulated in ")
     assert done.stdout.rstrip().endswith(str(Path("runs") / run_dir.name / "report.html"))
     assert {"scenario.yaml", "meta.json", "report.html", "signals", "tblm", "events.jsonl", "timing.parquet", "log"} <= {
         path.name for path in run_dir.iterdir()
@@ -216,5 +216,5 @@ def test_out_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file", encoding="utf-8")
     done = call("run", "tiny", "--out", "out", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("--out:1: ")
+    assert done.stderr.startswith("--out: ")
     assert "choose another directory" in done.stderr

@@ -46,13 +46,13 @@ def federation(master: Path, count: int, buses: tuple[str, ...], tolerance: floa
 
 
 def integrated(
-    count: int, buses: tuple[str, ...], native: dict[str, float], scale: float
+    count: int, buses: tuple[str, ...], native: dict[str, tuple[float, float]], scale: float
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Voltage magnitudes by bus and at the feeders' nodes, solved at once, with the native share of each bus that is given."""
+    """Voltage magnitudes by bus and at the feeders' nodes, solved at once, with the native P and Q (W, var) of each bus given."""
     net = networks.case39()
     index = {str(number): i for i, number in net.bus.name.items()}
-    for bus, share in native.items():
-        net.load.loc[net.load.bus == index[bus], ["p_mw", "q_mvar"]] *= share
+    for bus, (p_w, q_var) in native.items():
+        net.load.loc[net.load.bus == index[bus], ["p_mw", "q_mvar"]] = p_w / 1e6, q_var / 1e6
     nodes = {bus: add_feeders(net, index[bus], count, scale) for bus in buses}
     pp.runpp(net, tolerance_mva=1e-9, calculate_voltage_angles=True, numba=False)
     v_pu = net.res_bus.vm_pu
@@ -64,12 +64,13 @@ def test_iterated_coupling_agrees_with_one_integrated_solution(tmp_path: Path) -
     recorder = MemoryRecorder()
     run_local(federation(write_feeder_dss(tmp_path / "feeder.dss", scale), count, BUSES, 1e-7), recorder)
     case = networks.case39()
-    own_w = {str(case.bus.name[bus]): 1e6 * p for bus, p in zip(case.load.bus, case.load.p_mw, strict=True)}
+    rows = zip(case.load.bus, case.load.p_mw, case.load.q_mvar, strict=True)
+    own = {str(case.bus.name[bus]): (1e6 * p, 1e6 * q) for bus, p, q in rows}
     iterations = [int(sample.values[1]) for _, sample in recorder.samples["grid", "coupling"][1:]]
     t_ns, last = recorder.samples["grid", "all_v_pu"][-1]
-    fed_w = {bus: float(recorder.samples[f"f{bus}", "bus_p_w"][1][1].values.sum()) for bus in BUSES}
-    native = {bus: 1.0 - fed_w[bus] / own_w[bus] for bus in BUSES}
-    assert all(0.1 < share < 0.9 for share in native.values())
+    fed = {bus: [float(recorder.samples[f"f{bus}", name][1][1].values.sum()) for name in ("bus_p_w", "bus_q_var")] for bus in BUSES}
+    native = {bus: (own[bus][0] - fed[bus][0], own[bus][1] - fed[bus][1]) for bus in BUSES}
+    assert all(0.1 < native[bus][0] / own[bus][0] < 0.9 for bus in BUSES)
     v_pu, node_v_pu = integrated(count, BUSES, native, scale)
     names = [str(number) for number in case.bus.name]
     apart = np.abs(last.values - np.array([v_pu[name] for name in names])).max()

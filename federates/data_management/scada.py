@@ -16,59 +16,21 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from federates.data_management.measured import Measured
 from federates.grid.channel import LOST_NS, Channel, ChannelParams, Confirmed
 from federates.runtime.federate import MS_NS, S_NS, Step
 from federates.runtime.port import Event, Inputs, Outputs, Port, Quality, Sample
+
+__all__ = ["RADIO", "TAGS", "Measured", "Scada", "ScadaFederate"]
 
 _LOST, _STALE, _SUSPECT = np.uint16(Quality.LOST), np.uint16(Quality.STALE), np.uint16(Quality.SUSPECT)
 RADIO = ChannelParams(latency_s=0.15, sigma=0.3)
 """A licensed radio to the substations and pole tops. Domain knowledge, not a measurement."""
 TAGS = ("remote", "local", "blocked")
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A group of like points. Its input and its output are vector ports named `port` over `ids`; a point is `<port>.<id>`.
-
-    Without ids it is one point, named as its port. rtu: the RTU of all points, or one name each. deadband, resolution, low, high:
-    in `unit`. accuracy: standard deviation of the relative error of a transducer, drawn once a point and cut at three of them.
-    `status` points are exact and sent on change.
-    """
-
-    port: str
-    unit: str
-    ids: tuple[str, ...]
-    kind: Literal["analog", "status"] = "analog"
-    rtu: str | tuple[str, ...] = "rtu"
-    scan_ns: int = 2 * S_NS
-    deadband: float = 0.0
-    accuracy: float = 0.0
-    resolution: float = 0.0
-    low: float = -math.inf
-    high: float = math.inf
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if self.scan_ns <= 0:
-            raise ValueError(f"measured group {self.port}: scan_ns = {self.scan_ns}; give a positive time")
-        if not isinstance(self.rtu, str) and len(self.rtu) != len(self.points):
-            raise ValueError(f"measured group {self.port}: {len(self.rtu)} RTUs for {len(self.points)} points; give one each")
-        if min(self.deadband, self.accuracy, self.resolution) < 0.0 or not self.low < self.high:
-            raise ValueError(f"measured group {self.port}: deadband, accuracy and resolution cannot be negative, low is below high")
-
-    @property
-    def points(self) -> tuple[str, ...]:
-        """Names of its points."""
-        return tuple(f"{self.port}.{identity}" for identity in self.ids) or (self.port,)
-
-    @property
-    def rtus(self) -> tuple[str, ...]:
-        """The RTU of each point."""
-        return (self.rtu,) * len(self.points) if isinstance(self.rtu, str) else self.rtu
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +114,9 @@ class ScadaFederate:
         ends = np.cumsum([0, *sizes]).tolist()
         self._slices = [slice(a, b) for a, b in itertools.pairwise(ends)]
         self._group = np.repeat(np.arange(len(groups)), sizes)
-        self._deadband, self._resolution, self._low, self._high = (
-            np.repeat([float(getattr(g, field)) for g in groups], sizes) for field in ("deadband", "resolution", "low", "high")
+        self._deadband = np.array([width for g in groups for width in g.deadbands], np.float64)
+        self._resolution, self._low, self._high = (
+            np.repeat([float(getattr(g, field)) for g in groups], sizes) for field in ("resolution", "low", "high")
         )
         self._group_scan_ns = np.array([g.scan_ns for g in groups], np.int64)
         self._scan_ns = np.repeat(self._group_scan_ns, sizes)
@@ -177,6 +140,7 @@ class ScadaFederate:
         """Nothing has been delivered: every point is LOST."""
         p, size = self.params, len(self._points)
         self._value, self._time_ns = np.full(size, np.nan), np.full(size, t_ns, np.int64)
+        self._sent_ns = np.full(size, t_ns, np.int64)
         self._flags, self._known = np.full(size, _LOST), np.zeros(size, np.bool_)
         self._reported, self._reported_flags = np.full(size, np.nan), np.full(size, np.uint16(0xFFFF))
         self._scan_due = np.full(len(p.groups), t_ns, np.int64)
@@ -268,7 +232,7 @@ class ScadaFederate:
             self._reported[points], self._reported_flags[points] = measured[points], flags[points]
             if integrity[rtu]:
                 self._integrity_due[rtu] = t_ns + self.params.integrity_ns
-            answer = (points, measured[points], times[points], flags[points])
+            answer = (points, measured[points], times[points], flags[points], t_ns)
             grid_ns = 1 if self._status[points].any() else self.params.refresh_ns
             for copy_ns in (arrival_ns, twice_ns):
                 if copy_ns != LOST_NS:
@@ -284,13 +248,14 @@ class ScadaFederate:
 
     def _take_answers(self, t_ns: int) -> None:
         while self._answers and self._answers[0][0] <= t_ns:
-            arrival_ns, _, rtu, (points, values, times_ns, flags) = heapq.heappop(self._answers)
+            arrival_ns, _, rtu, (points, values, times_ns, flags, sent_ns) = heapq.heappop(self._answers)
             self._heard_ns[rtu] = arrival_ns
-            # A late answer never replaces a newer value.
-            newer = (times_ns > self._time_ns[points]) | ~self._known[points]
+            # A late answer never replaces a newer value. A device may have put another value beside the same time.
+            again = (times_ns == self._time_ns[points]) & (sent_ns > self._sent_ns[points])
+            newer = (times_ns > self._time_ns[points]) | again | ~self._known[points]
             points, values = points[newer], values[newer]
             out = ~((values >= self._low[points]) & (values <= self._high[points]))
-            self._value[points], self._time_ns[points] = values, times_ns[newer]
+            self._value[points], self._time_ns[points], self._sent_ns[points] = values, times_ns[newer], sent_ns
             self._flags[points] = flags[newer] | np.where(out, _SUSPECT, np.uint16(0))
             self._known[points] = True
 

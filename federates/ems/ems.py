@@ -1,9 +1,11 @@
 """The EMS federate: takes TBLMs, scans, predicts, and holds its predictions against what then happened.
 
-It looks at telemetry every period. At each scan it solves the present state and an N-1 over every branch and the largest
-generators, once with the TBLMs and once with constant P and Q, and publishes both as `prediction`. When a branch or a generator is
-then lost, the last prediction made before is compared with what the buses do: after `fast_ns` against the fast set, after
-`settled_ns` against the settled one (`outcome`).
+It looks at telemetry every period and when the transmission system reports an event. At each scan it solves the present state and
+an N-1 over every branch and the largest generators, once with the TBLMs and once with constant P and Q, and publishes both as
+`prediction`. When a branch or a generator is then lost, the last prediction made before is compared with what the buses do:
+`fast_ns` after the loss with the fast set, `settled_ns` after it with the settled one (`outcome`). Times are those of the
+measurements: a loss is dated by the first sample that shows it, which the event's report brings at once, and compared with the
+sample of that time plus the horizon.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from federates.ems.view import Telemetry, View
 from federates.grid.feeder import FeederModel
 from federates.grid.fleet import FrequencySettings
 from federates.grid.transmission import TransmissionModel
-from federates.runtime.federate import S_NS, Step
+from federates.runtime.federate import DEFAULT_EVENT_DELAY_NS, S_NS, Step
 from federates.runtime.port import Inputs, Outputs, Port
 from federates.tblm.model import CurveSet, Tblm
 
@@ -52,8 +54,9 @@ class Ems:
 
 @dataclass(frozen=True)
 class _Scan:
-    """What a scan was made from."""
+    """What a scan was made from, and when it was made."""
 
+    t_ns: int
     telemetry: Telemetry
     tblms: Mapping[str, Tblm]
 
@@ -94,6 +97,8 @@ class EmsFederate:
             Port("load_q_var", "var", engine.bus_names),
             Port("line_status", "1", engine.branch_names),
             Port("gen_p_w", "W", engine.generator_names),
+            Port("gen_status", "1", engine.generator_names, "1: in service"),
+            Port("soe", doc="rows of the transmission system: one says that there is something new to see", kind="event"),
         )
         self.outputs: Sequence[Port] = (
             Port("prediction", kind="document", doc="present state and N-1, with TBLMs and with constant P, Q"),
@@ -113,7 +118,7 @@ class EmsFederate:
         """Judge new TBLMs, look for losses, compare, and scan when it is time."""
         acks = [ack for builder, box in self._mailboxes.items() if (ack := box.take(inputs[f"tblm_{builder}"], t_ns)) is not None]
         outputs: dict[str, Any] = {"ack": acks}
-        now = _telemetry(t_ns, inputs)
+        now = _telemetry(inputs)
         if now is None:
             return Step(outputs)
         modes = {box.bus: box.usable(t_ns) for box in self._mailboxes.values()}
@@ -125,14 +130,19 @@ class EmsFederate:
         if outcomes:
             outputs["outcome"] = {"outcomes": outcomes}
         if t_ns % self.params.scan_ns == 0:
-            outputs["prediction"] = self._scan(now, tblms, {bus: mode for bus, (mode, _) in modes.items()})
+            outputs["prediction"] = self._scan(t_ns, now, tblms, {bus: mode for bus, (mode, _) in modes.items()})
         self._last = now
-        return Step(outputs)
+        due = [self._due_ns(watched, which) + DEFAULT_EVENT_DELAY_NS for watched in self._watched for which in watched.open]
+        return Step(outputs, min((due_ns for due_ns in due if due_ns > t_ns), default=None))
 
     def stop(self) -> None:
         """Nothing to release."""
 
-    def _scan(self, now: Telemetry, tblms: Mapping[str, Tblm], modes: Mapping[str, str]) -> dict[str, Any]:
+    def _due_ns(self, watched: _Watched, which: CurveSet) -> int:
+        """Of which time the sample is that a loss is compared with."""
+        return watched.t_ns + round(self._horizons_s[which] * S_NS)
+
+    def _scan(self, t_ns: int, now: Telemetry, tblms: Mapping[str, Tblm], modes: Mapping[str, str]) -> dict[str, Any]:
         view = self._view
         view.set(now)
         generators = [g for g in self.params.generators if view.engine.is_running(g)] or view.largest_generators(now, _LARGEST)
@@ -142,9 +152,10 @@ class EmsFederate:
         for name in generators:
             constant[name] = view.generator_loss(now, name, {}, "with_constant", soon)["fast"]
             with_tblm[name] = view.generator_loss(now, name, tblms, "with_tblm", soon)["fast"]
-        self._scanned = _Scan(now, dict(tblms))
+        self._scanned = _Scan(t_ns, now, dict(tblms))
         return {
-            "scan_ns": now.t_ns,
+            "scan_ns": t_ns,
+            "measured_ns": now.t_ns,
             "modes": modes,
             "measured": view.measured(now),
             "base": {"with_tblm": view.base(now, fast), "with_constant": view.base(now, {})},
@@ -177,7 +188,9 @@ class EmsFederate:
     def _watch_losses(self, before: Telemetry, now: Telemetry, tblms: Mapping[str, Tblm]) -> None:
         engine = self._view.engine
         lost = [("line", engine.branch_names[i]) for i in np.flatnonzero((before.line_status > 0.5) & (now.line_status < 0.5))]
-        lost += [("generator", engine.generator_names[i]) for i in np.flatnonzero((before.gen_p_w > 0.0) & (now.gen_p_w == 0.0))]
+        lost += [
+            ("generator", engine.generator_names[i]) for i in np.flatnonzero((before.gen_status > 0.5) & (now.gen_status < 0.5))
+        ]
         for kind, name in lost:
             foretold = self._foretold(self._scanned, kind, name) if self._scanned else {}
             self._watched.append(_Watched(name, kind, now.t_ns, before, self._scanned, foretold, dict(tblms), list(_HORIZONS)))
@@ -185,7 +198,7 @@ class EmsFederate:
     def _compare(self, watched: _Watched, now: Telemetry) -> list[dict[str, Any]]:
         rows = []
         for which in list(watched.open):
-            if now.t_ns < watched.t_ns + round(self._horizons_s[which] * S_NS):
+            if now.t_ns < self._due_ns(watched, which):
                 continue
             watched.open.remove(which)
             truth = self._view.measured(now)
@@ -198,7 +211,7 @@ class EmsFederate:
                     "t_ns": watched.t_ns,
                     "compared_ns": now.t_ns,
                     "horizon": which,
-                    "scan_ns": scan.telemetry.t_ns if scan else None,
+                    "scan_ns": scan.t_ns if scan else None,
                     "base": self._view.measured(scan.telemetry) if scan else None,
                     "before": self._view.measured(watched.before),
                     "truth": truth,
@@ -210,11 +223,11 @@ class EmsFederate:
         return rows
 
 
-def _telemetry(t_ns: int, inputs: Inputs) -> Telemetry | None:
+def _telemetry(inputs: Inputs) -> Telemetry | None:
     """The measured state; None while something is missing."""
-    names = ("all_v_pu", "load_p_w", "load_q_var", "line_status", "gen_p_w")
+    names = ("all_v_pu", "load_p_w", "load_q_var", "line_status", "gen_p_w", "gen_status")
     arrays = [inputs[name].values for name in names]
     f_hz = inputs["f_hz"].scalar
     if not np.isfinite(f_hz) or not all(np.isfinite(array).all() for array in arrays):
         return None
-    return Telemetry(t_ns, f_hz, *arrays)
+    return Telemetry(int(inputs["line_status"].times_ns.max()), f_hz, *arrays)

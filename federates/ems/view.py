@@ -1,8 +1,12 @@
-"""The EMS's own picture of the transmission system: power flow and N-1, with TBLM curves and, beside it, with constant P and Q."""
+"""The EMS's own picture of the transmission system: power flow and N-1, with TBLM curves and, beside it, with constant P and Q.
+
+The two ways differ at the TBLM buses alone. All other load follows voltage by the exponents of the EMS's own model and frequency by
+its damping, in both ways alike. So does, with TBLMs, what a TBLM bus draws beside its feeders: measured power less the curve's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,16 +17,16 @@ from federates.grid.contingency import contingencies
 from federates.grid.fleet import FrequencySettings
 from federates.grid.frequency import FrequencyResponse
 from federates.grid.transmission import LoadCurve, PowerFlow, Transmission, TransmissionError, TransmissionModel
-from federates.tblm.model import CurveSet, Tblm, at_frequency
+from federates.tblm.model import CurveSet, Tblm, at_frequency, evaluate
 
 FloatArray = NDArray[np.float64]
 Method = Literal["with_constant", "with_tblm"]
-_RIDE_S, _RIDE_STEP_S, _REST_STEP_S = 15.0, 1.0, 15.0  # fine while frequency swings
+_RIDE_S, _RIDE_STEP_S, _REST_STEP_S = 15.0, 0.5, 15.0  # fine while frequency swings
 
 
 @dataclass(frozen=True)
 class Telemetry:
-    """The transmission system as measured at one moment, in the order of the network's names."""
+    """The transmission system as measured at `t_ns`, in the order of the network's names; statuses: 1 is in service."""
 
     t_ns: int
     f_hz: float
@@ -31,6 +35,7 @@ class Telemetry:
     load_q_var: FloatArray
     line_status: FloatArray
     gen_p_w: FloatArray
+    gen_status: FloatArray
 
 
 class View:
@@ -43,40 +48,58 @@ class View:
         self._settings = settings
         fleet = settings.model(self.engine)
         self._fleet = fleet
-        self._condenser = {name for name in self.engine.generator_names if self.engine.scheduled_w(name) == 0.0}
+        self._exponents = model.native_exponents
         shares = {m.name: m.rating_va for m in fleet.machines if m.governor is not None}
         self.engine.set_slack_shares(shares or None)
 
     def set(self, telemetry: Telemetry) -> None:
-        """Take over topology, generation and loads. Loads are what was measured, whatever they hang on."""
+        """Take over topology, generation and loads: what a bus was measured to draw, at its measured voltage."""
         engine = self.engine
         for name, status in zip(engine.branch_names, telemetry.line_status.tolist(), strict=True):
             (engine.close_line if status > 0.5 else engine.open_line)(name)
-        for name, p_w in zip(engine.generator_names, telemetry.gen_p_w.tolist(), strict=True):
-            if p_w == 0.0 and name in self._condenser:
-                continue  # power does not tell whether it is in service, and it holds a voltage
-            if p_w == 0.0 and engine.is_running(name):
-                engine.trip_generator(name)
-            elif p_w != 0.0:
-                if not engine.is_running(name):
-                    engine.restore_generator(name)
+        at_work = zip(engine.generator_names, telemetry.gen_p_w.tolist(), telemetry.gen_status.tolist(), strict=True)
+        for name, p_w, status in at_work:
+            if status > 0.5:
+                engine.restore_generator(name)
                 engine.set_generator(name, p_w)
-        for name, p_w, q_var in zip(engine.bus_names, telemetry.load_p_w.tolist(), telemetry.load_q_var.tolist(), strict=True):
-            engine.set_bus_load(name, p_w, q_var)
-            engine.set_native_share(name, 0.0)
+            else:
+                engine.trip_generator(name)
+        engine.set_native_at(telemetry.v_pu, telemetry.load_p_w, telemetry.load_q_var)
+        engine.scale_native(1.0)
+        for bus, i in zip(self.buses, self._at, strict=True):
+            engine.set_bus_load(bus, float(telemetry.load_p_w[i]), float(telemetry.load_q_var[i]))
+            engine.set_native_share(bus, 0.0)
+
+    def _native_factor(self, telemetry: Telemetry, f_hz: float) -> float:
+        """What frequency makes of native active power, against the time of the telemetry."""
+        damping, f0 = self._settings.native_damping_pu, self._settings.nominal_hz
+        return (1.0 + damping * (f_hz / f0 - 1.0)) / (1.0 + damping * (telemetry.f_hz / f0 - 1.0))
 
     def curves(self, telemetry: Telemetry, tblms: Mapping[str, Tblm], which: CurveSet, f_hz: float) -> dict[str, LoadCurve]:
         """Load of each TBLM bus over voltage at a frequency: what was measured, moved as the TBLM's curve moves."""
         made: dict[str, LoadCurve] = {}
         for bus, i in zip(self.buses, self._at, strict=True):
             if bus in tblms:
-                made[bus] = _moved(tblms[bus], which, telemetry, i, f_hz)
+                made[bus] = self._moved(tblms[bus], which, telemetry, i, f_hz)
         return made
+
+    def _moved(self, tblm: Tblm, which: CurveSet, telemetry: Telemetry, i: int, f_hz: float) -> LoadCurve:
+        v0 = float(telemetry.v_pu[i])
+        before = at_frequency(tblm.curve("fast"), telemetry.f_hz)(v0)
+        rest_w = (float(telemetry.load_p_w[i]) - before[0]) * self._native_factor(telemetry, f_hz)
+        rest_var = float(telemetry.load_q_var[i]) - before[1]
+        after, (np_, nq) = at_frequency(tblm.curve(which), f_hz), self._exponents
+
+        def curve(v_pu: float) -> tuple[float, float]:
+            p, q = after(v_pu)
+            return rest_w * (v_pu / v0) ** np_ + p, rest_var * (v_pu / v0) ** nq + q
+
+        return curve
 
     def base(self, telemetry: Telemetry, curves: Mapping[str, LoadCurve]) -> dict[str, Any]:
         """Power flow of the present state at the TBLM buses."""
         try:
-            return self._row(self.engine.solve_with_curves(curves), telemetry.f_hz)
+            return self._row(self.engine.solve_with_curves(curves, near_v_pu=telemetry.v_pu), telemetry.f_hz)
         except TransmissionError as error:
             return self._failed(error)
 
@@ -85,7 +108,7 @@ class View:
     ) -> dict[str, dict[str, Any]]:
         """The TBLM buses after the outage of each branch named; None: of each in service."""
         wanted = [n for n in self.engine.branch_names if self.engine.is_closed(n)] if names is None else names
-        table = contingencies(self.engine, wanted, curves)
+        table = contingencies(self.engine, wanted, curves, telemetry.v_pu)
         rows: dict[str, dict[str, Any]] = {}
         for k, name in enumerate(table.outages):
             if table.status[k] != "ok":
@@ -99,36 +122,49 @@ class View:
     ) -> dict[CurveSet, dict[str, Any]]:
         """The TBLM buses at each horizon after losing a generator, and the lowest frequency of its first 15 s or until the last.
 
-        Frequency by the EMS's own response model, in which the TBLM buses follow frequency by their fast curves (`with_tblm`) or
-        not at all (`with_constant`); then a power flow with the governors' power at that moment.
+        First a power flow right after the loss, which says what load and losses change by with the voltages. Then frequency by the
+        EMS's own response model, in which the TBLM buses follow frequency by their fast curves (`with_tblm`) or not at all
+        (`with_constant`). At each horizon a power flow with the governors' power and the frequency of that moment.
         """
-        rows: dict[CurveSet, dict[str, Any]] = {}
         left = [m for m in self._fleet.machines if m.name != name and self.engine.is_running(m.name)]
         if not self.engine.is_running(name) or not any(m.inertia_s > 0.0 for m in left):
             reason = "no_inertia" if self.engine.is_running(name) else "out_of_service"
             return {which: {"converged": False, "reason": reason} for which in horizons_s}
+        used = tblms if method == "with_tblm" else {}
+        try:
+            first = self._without(name, {}, telemetry, self.curves(telemetry, used, "fast", telemetry.f_hz), telemetry.f_hz)
+        except TransmissionError as error:
+            return {which: self._failed(error) for which in horizons_s}
+        rows: dict[CurveSet, dict[str, Any]] = {}
         ride, fixed_w, native_w = self._loss(telemetry, name)
-        f_hz = nadir_hz = telemetry.f_hz
+        by_voltage_w = float(first.bus_p_w.sum()) + first.losses_w - float(telemetry.gen_p_w.sum())
         shift_hz = telemetry.f_hz - self._settings.nominal_hz  # the model starts in balance at nominal frequency
-        t_s = 0.0
+        f_hz, t_s = telemetry.f_hz, 0.0
+        seen = [(t_s, f_hz)]
+        follows = [self._follows(telemetry, tblm, bus, first.v_pu) for bus, tblm in used.items()]
         ends: list[tuple[float, CurveSet | None]] = [(horizon_s, which) for which, horizon_s in horizons_s.items()]
         for end_s, which in sorted([*ends, (_RIDE_S, None)], key=lambda end: end[0]):
             while t_s < end_s:
-                drawn_w = fixed_w
-                if method == "with_tblm":
-                    drawn_w += sum(self._follows(telemetry, tblm, bus, f_hz) for bus, tblm in tblms.items())
+                follows_w = sum(change_w(f_hz) for change_w in follows)
                 step_s = min(_RIDE_STEP_S if t_s < _RIDE_S else _REST_STEP_S, end_s - t_s)
-                f_hz, t_s = shift_hz + ride.step(round(step_s * 1e9), drawn_w, native_w).f_hz, t_s + step_s
-                nadir_hz = min(nadir_hz, f_hz)
+                state = ride.step(round(step_s * 1e9), fixed_w + by_voltage_w + follows_w, native_w)
+                f_hz, t_s = shift_hz + state.f_hz, t_s + step_s
+                seen.append((t_s, f_hz))
             if which is not None:
-                curves = self.curves(telemetry, tblms, which, f_hz) if method == "with_tblm" else {}
-                rows[which] = {**self._without(name, ride.response_by_machine(), telemetry, curves), "f_hz": f_hz}
+                curves = self.curves(telemetry, used, which, f_hz)
+                try:
+                    flow = self._without(name, ride.response_by_machine(), telemetry, curves, f_hz)
+                except TransmissionError as error:
+                    rows[which] = self._failed(error)
+                else:
+                    rows[which] = {**self._values(flow.v_pu[self._at], telemetry, curves), "f_hz": f_hz}
+        nadir_hz = _lowest(seen)
         return {which: {**row, "nadir_hz": nadir_hz} for which, row in rows.items()}
 
     def _loss(self, telemetry: Telemetry, name: str) -> tuple[FrequencyResponse, float, float]:
-        """A response model that has just lost a generator, what the TBLM buses draw, and what all others draw, W."""
-        fixed_w = float(telemetry.load_p_w[self._at].sum())
-        native_w = float(telemetry.load_p_w.sum()) - fixed_w
+        """A response model that has just lost a generator, what is drawn at the TBLM buses and lost, and all other load, W."""
+        native_w = float(telemetry.load_p_w.sum() - telemetry.load_p_w[self._at].sum())
+        fixed_w = float(telemetry.gen_p_w.sum()) - native_w
         ride = FrequencyResponse(self._fleet, fixed_w, native_w)
         turning = [machine.name for machine in self._fleet.machines]
         for machine in turning:
@@ -138,24 +174,25 @@ class View:
         ride.trip(name if name in turning else None, lost_w)
         return ride, fixed_w, native_w
 
-    def _follows(self, telemetry: Telemetry, tblm: Tblm, bus: str, f_hz: float) -> float:
-        """What frequency alone changes at a TBLM bus, W."""
-        v_pu, curve = float(telemetry.v_pu[self.engine.bus_names.index(bus)]), tblm.curve("fast")
-        return at_frequency(curve, f_hz)(v_pu)[0] - at_frequency(curve, telemetry.f_hz)(v_pu)[0]
+    def _follows(self, telemetry: Telemetry, tblm: Tblm, bus: str, v_pu: FloatArray) -> Callable[[float], float]:
+        """What frequency (Hz) alone changes at a TBLM bus, W."""
+        v, curve = float(v_pu[self.engine.bus_names.index(bus)]), tblm.curve("fast")
+        before_w = float(evaluate(curve, v, telemetry.f_hz).p_w)
+        return lambda f_hz: float(evaluate(curve, v, f_hz).p_w) - before_w
 
     def _without(
-        self, name: str, response: Mapping[str, float], telemetry: Telemetry, curves: Mapping[str, LoadCurve]
-    ) -> dict[str, Any]:
-        """The TBLM buses without a generator, with the governors' power given."""
+        self, name: str, response: Mapping[str, float], telemetry: Telemetry, curves: Mapping[str, LoadCurve], f_hz: float
+    ) -> PowerFlow:
+        """The network without a generator, with the governors' power and the frequency given. Raises TransmissionError."""
         engine = self.engine
         engine.trip_generator(name)
         engine.set_response({g: p for g, p in response.items() if engine.is_running(g)})
+        engine.scale_native(self._native_factor(telemetry, f_hz), 1.0)
         try:
-            return self._values(engine.solve_with_curves(curves).v_pu[self._at], telemetry, curves)
-        except TransmissionError as error:
-            return self._failed(error)
+            return engine.solve_with_curves(curves, near_v_pu=telemetry.v_pu)
         finally:
             engine.set_response({})
+            engine.scale_native(1.0)
             engine.restore_generator(name)
 
     def largest_generators(self, telemetry: Telemetry, count: int) -> list[str]:
@@ -173,7 +210,7 @@ class View:
         for bus, i in zip(self.buses, self._at, strict=True):
             p, q = float(telemetry.load_p_w[i]), float(telemetry.load_q_var[i])
             if bus in tblms:
-                p, q = _moved(tblms[bus], which, telemetry, i, f_hz)(v_pu[bus])
+                p, q = self._moved(tblms[bus], which, telemetry, i, f_hz)(v_pu[bus])
             p_w[bus], q_var[bus] = p, q
         return {"v_pu": dict(v_pu), "p_w": p_w, "q_var": q_var, "converged": True}
 
@@ -217,13 +254,15 @@ class View:
         return {"converged": False, "reason": error.kind}
 
 
-def _moved(tblm: Tblm, which: CurveSet, telemetry: Telemetry, i: int, f_hz: float) -> LoadCurve:
-    before = at_frequency(tblm.curve("fast"), telemetry.f_hz)(float(telemetry.v_pu[i]))
-    p_w, q_var = float(telemetry.load_p_w[i]) - before[0], float(telemetry.load_q_var[i]) - before[1]
-    after = at_frequency(tblm.curve(which), f_hz)
-
-    def curve(v_pu: float) -> tuple[float, float]:
-        p, q = after(v_pu)
-        return p_w + p, q_var + q
-
-    return curve
+def _lowest(seen: Sequence[tuple[float, float]]) -> float:
+    """The lowest of a frequency seen at times (s, Hz): the vertex of the parabola through the lowest one and its neighbours."""
+    k = min(range(len(seen)), key=lambda i: seen[i][1])
+    if not 0 < k < len(seen) - 1:
+        return seen[k][1]
+    (t0, f0), (t1, f1), (t2, f2) = seen[k - 1 : k + 2]
+    left, right = (f1 - f0) / (t1 - t0), (f2 - f1) / (t2 - t1)
+    bend = (right - left) / (t2 - t0)
+    if bend <= 0.0:
+        return f1
+    slope = left + bend * (t1 - t0)  # at t1
+    return f1 - slope**2 / (4.0 * bend)

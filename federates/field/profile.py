@@ -106,10 +106,14 @@ class LoadWish:
             self._quarters[k] = np.stack((p[:, 0], q[:, 0]))
         return self._quarters[k]
 
-    def _weather_at(self, t_s: float) -> FloatArray:
+    def temperature_c(self, t_s: float) -> float:
+        """Outdoor temperature at t, to a hundredth of a kelvin."""
         hour = ((t_s + self.start_s) / 3600.0) % 24.0
         swing = self.profile.temperature_swing_k * np.cos((hour - 15.0) * np.pi / 12.0)
-        temperature = round(float(self.profile.temperature_mean_c + swing), 2)
+        return round(float(self.profile.temperature_mean_c + swing), 2)
+
+    def _weather_at(self, t_s: float) -> FloatArray:
+        temperature = self.temperature_c(t_s)
         if temperature != self._weather[0]:
             self._weather = temperature, weather_factor(self.classes, temperature)
         return self._weather[1]

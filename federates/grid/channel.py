@@ -160,6 +160,8 @@ def _normal(words: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 
 Item = TypeVar("Item")
+REMEMBERED_KEYS = 4096
+"""How many of the last items offered to a `Confirmed` transfer are known again when they are offered twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +176,22 @@ class Confirmed(Generic[Item]):
     """Transfer that repeats until it is acknowledged, over two lossy channels; the receiver drops repeats by their key.
 
     An item is sent at once and again each `retry_ns` until an acknowledgement is back, at most `attempts` times (None: without
-    limit). Only `advance` moves time, so a link that is down (`up` false) is asked at each attempt.
+    limit). Only `advance` moves time, so a link that is down (`up` false) is asked at each attempt. What is kept is bounded: an
+    item until it is acknowledged or given up and nothing of it is on its way, its key until `remember` others have been offered.
     """
 
-    def __init__(self, forward: Channel, back: Channel, retry_ns: int, attempts: int | None = None) -> None:
+    def __init__(
+        self, forward: Channel, back: Channel, retry_ns: int, attempts: int | None = None, remember: int = REMEMBERED_KEYS
+    ) -> None:
         if retry_ns <= 0:
             raise ValueError(f"retry_ns = {retry_ns}: give a positive time")
         self.forward, self.back, self.retry_ns, self.attempts = forward, back, retry_ns, attempts
         self.repeats_dropped = 0
         self._number = 0
-        self._items: dict[int, tuple[Item, int]] = {}
-        self._received: set[int] = set()
-        self._keys: set[Hashable] = set()
+        self._items: dict[int, _Underway[Item]] = {}
+        self._keys: dict[Hashable, None] = {}  # in the order of the offers
+        self._remember = remember
         self._tasks: list[tuple[int, int, int, int]] = []
-        self._acknowledged_ns: dict[int, int] = {}
 
     @property
     def next_ns(self) -> int:
@@ -195,14 +199,20 @@ class Confirmed(Generic[Item]):
         return self._tasks[0][0] if self._tasks else LOST_NS
 
     def offer(self, t_ns: int, item: Item, key: Hashable, stream: int = 0) -> bool:
-        """Send `item` from `t_ns` on. False, and nothing is sent, where an item of that key has been offered before."""
+        """Send `item` from `t_ns` on. False, and nothing is sent, where an item of that key is among the last offered."""
         if key in self._keys:
             return False
-        self._keys.add(key)
+        self._keys[key] = None
+        if len(self._keys) > self._remember:
+            del self._keys[next(iter(self._keys))]
         self._number += 1
-        self._items[self._number] = (item, stream)
-        heapq.heappush(self._tasks, (t_ns, self._number, _ATTEMPT, 0))
+        self._items[self._number] = _Underway(item, stream)
+        self._plan(t_ns, self._number, _ATTEMPT, 0)
         return True
+
+    def _plan(self, t_ns: int, number: int, kind: int, attempt: int) -> None:
+        self._items[number].tasks += 1
+        heapq.heappush(self._tasks, (t_ns, number, kind, attempt))
 
     def advance(self, t_ns: int, up: Callable[[int, int], bool] = lambda stream, t_ns: True) -> Transfer[Item]:
         """Do everything that is due by `t_ns`. `up(stream, t_ns)` says whether the stream's link works then."""
@@ -210,27 +220,55 @@ class Confirmed(Generic[Item]):
         given_up: list[Item] = []
         while self._tasks and self._tasks[0][0] <= t_ns:
             due_ns, number, kind, attempt = heapq.heappop(self._tasks)
-            item, stream = self._items[number]
+            underway = self._items[number]
+            underway.tasks -= 1
             if kind == _ARRIVAL:
-                if number in self._received:
-                    self.repeats_dropped += 1
-                else:
-                    self._received.add(number)
-                    arrived.append((due_ns, item))
-                if up(stream, due_ns):
-                    back_ns = int(self.back.send(due_ns, stream, number, attempt=attempt).arrival_ns[0])
-                    self._acknowledged_ns[number] = min(back_ns, self._acknowledged_ns.get(number, LOST_NS))
-            elif self._acknowledged_ns.get(number, LOST_NS) > due_ns:
+                self._arrive(due_ns, number, attempt, underway, arrived, up)
+            elif underway.acknowledged_ns > due_ns:
                 if self.attempts is not None and attempt >= self.attempts:
-                    given_up.append(item)
-                    continue
-                if up(stream, due_ns):
-                    delivery = self.forward.send(due_ns, stream, number, attempt=attempt % 2**16)
-                    for arrival_ns in (int(delivery.arrival_ns[0]), int(delivery.duplicate_ns[0])):
-                        if arrival_ns != LOST_NS:
-                            heapq.heappush(self._tasks, (arrival_ns, number, _ARRIVAL, attempt % 2**16))
-                heapq.heappush(self._tasks, (due_ns + self.retry_ns, number, _ATTEMPT, attempt + 1))
+                    given_up.append(underway.item)
+                else:
+                    self._attempt(due_ns, number, attempt, underway, up)
+            if not underway.tasks:
+                del self._items[number]
         return Transfer(tuple(arrived), tuple(given_up))
+
+    def _arrive(
+        self,
+        due_ns: int,
+        number: int,
+        attempt: int,
+        underway: _Underway[Item],
+        arrived: list[tuple[int, Item]],
+        up: Callable[[int, int], bool],
+    ) -> None:
+        if underway.received:
+            self.repeats_dropped += 1
+        else:
+            underway.received = True
+            arrived.append((due_ns, underway.item))
+        if up(underway.stream, due_ns):
+            back_ns = int(self.back.send(due_ns, underway.stream, number, attempt=attempt).arrival_ns[0])
+            underway.acknowledged_ns = min(back_ns, underway.acknowledged_ns)
+
+    def _attempt(self, due_ns: int, number: int, attempt: int, underway: _Underway[Item], up: Callable[[int, int], bool]) -> None:
+        if up(underway.stream, due_ns):
+            delivery = self.forward.send(due_ns, underway.stream, number, attempt=attempt % 2**16)
+            for arrival_ns in (int(delivery.arrival_ns[0]), int(delivery.duplicate_ns[0])):
+                if arrival_ns != LOST_NS:
+                    self._plan(arrival_ns, number, _ARRIVAL, attempt % 2**16)
+        self._plan(due_ns + self.retry_ns, number, _ATTEMPT, attempt + 1)
+
+
+@dataclass(slots=True)
+class _Underway(Generic[Item]):
+    """An item that has been offered: `tasks` counts attempts and arrivals that are still to come."""
+
+    item: Item
+    stream: int
+    tasks: int = 0
+    received: bool = False
+    acknowledged_ns: int = LOST_NS
 
 
 _ARRIVAL, _ATTEMPT = 0, 1

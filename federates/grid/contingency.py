@@ -40,12 +40,16 @@ class ContingencyTable:
 
 
 def contingencies(
-    system: Transmission, outages: Sequence[str] | None = None, curves: Mapping[str, LoadCurve] | None = None
+    system: Transmission,
+    outages: Sequence[str] | None = None,
+    curves: Mapping[str, LoadCurve] | None = None,
+    near_v_pu: FloatArray | None = None,
 ) -> ContingencyTable:
     """Solve every outage (branch or generator names; None: every branch in service, then every generator) on its own.
 
     The state of `system` is the base case, and is the same afterwards. An element that is out already gives the base
-    case. Raises `TransmissionError` of kind "unknown" for a name that does not exist, before solving.
+    case. `near_v_pu` as in `Transmission.solve_with_curves`. Raises `TransmissionError` of kind "unknown" for a name that does
+    not exist, before solving.
     """
     if outages is None:
         outages = [n for n in system.branch_names if system.is_closed(n)] + [
@@ -63,7 +67,7 @@ def contingencies(
     for row, name in enumerate(outages):
         with _out(system, name):
             try:
-                flow = system.solve_with_curves(curves or {})
+                flow = system.solve_with_curves(curves or {}, near_v_pu=near_v_pu)
             except TransmissionError as error:
                 status.append(error.kind)
                 continue

@@ -8,8 +8,6 @@ from typing import Literal
 from federates.grid.frequency import FrequencyModel, Governor, Machine
 from federates.grid.transmission import Transmission
 
-_POWER_FACTOR = 0.9  # of a machine's rating, since network files state active power only
-
 
 @dataclass(frozen=True)
 class FrequencySettings:
@@ -27,16 +25,18 @@ class FrequencySettings:
     secondary_time_s: float = 60.0
 
     def model(self, engine: Transmission) -> FrequencyModel:
-        """The frequency model of a network: machines in service that hold a voltage, the largest ones governed first."""
+        """The frequency model of a network: machines in service that hold a voltage, the largest ones governed first.
+
+        Every one of them has inertia by its rating; one without active power (a condenser) has no governor.
+        """
         case = engine.case
-        rating = {
-            name: case.generator_p_max_w[i] / _POWER_FACTOR for i, name in enumerate(case.generator_names) if self._turns(engine, i)
-        }
-        by_size = sorted(rating, key=lambda name: (-rating[name], name))
+        turning = [i for i, (table, _) in enumerate(case.generator_table) if table == "gen" and case.generator_in_service[i]]
+        rating = {case.generator_names[i]: float(case.generator_rating_va[i]) for i in turning if case.generator_rating_va[i] > 0.0}
+        driven = {case.generator_names[i]: rating[case.generator_names[i]] for i in turning if case.generator_p_max_w[i] > 0.0}
         governed: set[str] = set()
-        wanted = self.governed_share * sum(rating.values())
-        for name in by_size:
-            if sum(rating[g] for g in governed) < wanted:
+        wanted = self.governed_share * sum(driven.values())
+        for name in sorted(driven, key=lambda name: (-driven[name], name)):
+            if sum(driven[g] for g in governed) < wanted:
                 governed.add(name)
         make = getattr(Governor, "steam_reheat" if self.governor == "steam" else self.governor)
         groups = (make(self.governor, self.droop_pu, self.dead_band_hz, 1.0),) if governed else ()
@@ -59,8 +59,3 @@ class FrequencySettings:
             self.secondary_bias_w_per_hz if governed else 0.0,
             self.secondary_time_s,
         )
-
-    @staticmethod
-    def _turns(engine: Transmission, i: int) -> bool:
-        case = engine.case
-        return case.generator_table[i][0] == "gen" and bool(case.generator_in_service[i]) and case.generator_p_max_w[i] > 0.0

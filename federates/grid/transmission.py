@@ -4,8 +4,7 @@ lightsim2grid solves; pandapower checked the network when it was read (`transmis
 the voltages of the network as read, never from the last solution, so that one state gives the same bits whatever
 happened before it.
 
-The load of a bus is `feeder + share * native(V)`: what the modelled feeders draw (`set_bus_load`), plus the part of the
-bus's own load that is not modelled by feeders (`set_native_share`), optionally with a voltage exponent.
+The load of a bus is what its modelled feeders draw plus its native load (`bus_load`).
 
 Angles are relative to the slack generator's bus, which keeps the angle it has in the network as read.
 """
@@ -13,19 +12,20 @@ Angles are relative to the slack generator's bus, which keeps the angle it has i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
 
+from federates.grid.bus_load import BusLoads, LoadCurve
+from federates.grid.power_flow import PowerFlow, TransmissionError
 from federates.grid.transmission_case import FloatArray, IntArray, NetworkError, TransmissionCase, load_network
 
-__all__ = ["ACTIONS", "NetworkError", "PowerFlow", "Transmission", "TransmissionError", "TransmissionModel", "load_network"]
-
-LoadCurve = Callable[[float], tuple[float, float]]
-"""Voltage magnitude at the bus (pu) -> (P in W, Q in var), load positive."""
+__all__ = [
+    "ACTIONS", "LoadCurve", "NetworkError", "PowerFlow", "Transmission", "TransmissionError", "TransmissionModel", "load_network",
+]  # fmt: skip
 
 ACTIONS = ("open_line", "close_line", "trip_generator", "restore_generator", "set_generator", "set_native", "set_native_share")
 """What an event may ask of this engine; each is a method of `Transmission`."""
@@ -36,24 +36,12 @@ _MISMATCH_PU = 1e-9
 _STARTS = (1.0, 0.9, 0.8, 0.7, 0.6)
 
 
-class TransmissionError(RuntimeError):
-    """A state that has no solution, or a name that does not exist.
-
-    `kind`: "unknown" (a name), "islanded" (`buses` are cut off), "diverged" (no power flow solution), "no_slack"
-    (nothing left to hold the voltage), "curves" (the injections and the voltages do not agree).
-    """
-
-    def __init__(self, kind: str, message: str, buses: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.kind, self.buses = kind, buses
-
-
 @dataclass(frozen=True)
 class TransmissionModel:
     """What is needed to build a `Transmission` in any process.
 
-    `source` as in `load_network`. `native_exponents`: (np, nq) of the native loads, P = P0 * |V|^np with V in pu;
-    (0, 0) is constant power, (2, 2) constant impedance.
+    `source` as in `load_network`. `native_exponents`: (np, nq) of the native loads, P = P0 (V / V0)^np, where P0 is the load that
+    the network states and V0 the voltage that it solves to; (0, 0) is constant power, (2, 2) constant impedance.
     """
 
     source: str
@@ -62,32 +50,6 @@ class TransmissionModel:
     def hash(self) -> str:
         """SHA-256 (hex) of the network's content and the options; it reads the network. The path does not enter."""
         return hashlib.sha256(f"{load_network(self.source).content_hash()} {self.native_exponents!r}".encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class PowerFlow:
-    """A solution; arrays in the order of `bus_names`, `branch_names`, `generator_names`.
-
-    `loading` is the larger of the two ends' currents over the rating (1 = at the rating, NaN: unrated); branch power
-    flows from the first-named bus into the branch (`p_from_w`) and from the second one (`p_to_w`). Generators feed in
-    positive. `bus_p_w`, `bus_q_var` are the loads as solved. `solves` counts the power flows that were needed.
-    """
-
-    v_pu: FloatArray
-    angle_rad: FloatArray
-    bus_p_w: FloatArray
-    bus_q_var: FloatArray
-    p_from_w: FloatArray
-    p_to_w: FloatArray
-    loading: FloatArray
-    generator_p_w: FloatArray
-    generator_q_var: FloatArray
-    solves: int
-
-    @property
-    def losses_w(self) -> float:
-        """Active losses of all branches, W."""
-        return float(self.p_from_w.sum() + self.p_to_w.sum())
 
 
 class Transmission:
@@ -103,11 +65,7 @@ class Transmission:
         self._branch = {name: i for i, name in enumerate(case.branch_names)}
         self._generator = {name: i for i, name in enumerate(case.generator_names)}
         self._grid = case.grid
-        self._exponents = np.array(model.native_exponents, dtype=float)
-        n = len(case.bus_names)
-        self._feeder = np.zeros((n, 2))
-        self._native = np.column_stack((case.native_p_w, case.native_q_var))
-        self._share = np.ones(n)
+        self._loads = BusLoads(case.native_p_w, case.native_q_var, np.abs(case.base_v), model.native_exponents)
         self._loaded_mva = np.column_stack((case.native_p_w, case.native_q_var)) / 1e6
         self._closed = case.branch_in_service.copy()
         self._running = case.generator_in_service.copy()
@@ -123,27 +81,27 @@ class Transmission:
         return ACTIONS
 
     def set_bus_load(self, bus: str, p_w: float, q_var: float) -> None:
-        """The total of the modelled feeders at a bus, load positive; the native share comes on top."""
-        self._feeder[self._index(self._bus, bus, "bus")] = p_w, q_var
+        """The total of the modelled feeders at a bus, load positive; the native load comes on top."""
+        self._loads.feeder[self._index(self._bus, bus, "bus")] = p_w, q_var
 
     def set_native_share(self, bus: str, share: float) -> None:
-        """The part (0..1) of the bus's native load that the modelled feeders do not stand for."""
+        """The part (0..1) of the bus's native load that is there, P and Q alike."""
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"native share at bus {bus!r} must be in 0..1, not {share}")
-        self._share[self._index(self._bus, bus, "bus")] = share
+        self._loads.share[self._index(self._bus, bus, "bus")] = share
 
     def set_native(self, bus: str, p_w: float, q_var: float) -> None:
-        """The native load of a bus at 1 pu, before its share is taken."""
-        self._native[self._index(self._bus, bus, "bus")] = p_w, q_var
+        """The native load of a bus at the voltage of the network as read and a factor of 1, before its share is taken."""
+        self._loads.native[self._index(self._bus, bus, "bus")] = p_w, q_var
+
+    def set_native_at(self, v_pu: FloatArray, p_w: FloatArray, q_var: FloatArray) -> None:
+        """The native loads of all buses such that they draw `p_w`, `q_var` at the voltages `v_pu`."""
+        self._loads.native = np.column_stack((p_w, q_var)) / self._loads.answer(np.arange(len(v_pu)), v_pu)
 
     def scale_native(self, p_factor: float | FloatArray, q_factor: float | FloatArray | None = None) -> None:
-        """Native load of all buses as a multiple (one, or one a bus) of the network as read: profile, frequency response."""
-        self._native[:, 0] = self.case.native_p_w * p_factor
-        self._native[:, 1] = self.case.native_q_var * (p_factor if q_factor is None else q_factor)
-
-    def native_p_w(self) -> FloatArray:
-        """Native load left at each bus at 1 pu, W."""
-        return self._share * self._native[:, 0]
+        """Factors on P and Q of the native loads of all buses (one, or one a bus): profile, frequency response."""
+        self._loads.factor[:, 0] = p_factor
+        self._loads.factor[:, 1] = p_factor if q_factor is None else q_factor
 
     def open_line(self, name: str) -> None:
         """Take a line or transformer out of service; either order of the bus names will do."""
@@ -234,8 +192,7 @@ class Transmission:
         """
         self._require_connected()
         curved = {self._index(self._bus, bus, "bus"): curve for bus, curve in curves.items()}
-        voltage_dependent = (self._share * np.abs(self._native).sum(axis=1) > 0.0) & bool(self._exponents.any())
-        at = np.array(sorted({*curved, *np.flatnonzero(voltage_dependent).tolist()}), dtype=np.int64)
+        at = np.array(sorted({*curved, *self._loads.voltage_dependent().tolist()}), dtype=np.int64)
 
         # Loads that fall with voltage may have a solution although their power at the starting voltage has none: start lower.
         solves = 0
@@ -278,15 +235,9 @@ class Transmission:
         self, curved: Mapping[int, LoadCurve], at: IntArray, v: FloatArray
     ) -> tuple[NDArray[np.complex128] | None, FloatArray]:
         """Complex voltages (None: no solution) with the loads at the buses `at` taken at the voltages `v`, and all loads."""
-        loads_w = self._feeder + self._share[:, None] * self._native
-        if len(at):
-            if not (v > 0.0).all():
-                return None, loads_w
-            feeder = self._feeder[at].copy()
-            for k, bus in enumerate(at.tolist()):
-                if bus in curved:
-                    feeder[k] = curved[bus](float(v[k]))
-            loads_w[at] = feeder + self._share[at, None] * self._native[at] * v[:, None] ** self._exponents
+        if not (v > 0.0).all():
+            return None, self._loads.nominal_w()
+        loads_w = self._loads.at(curved, at, v)
         if not np.isfinite(loads_w).all():
             bad = tuple(self.bus_names[i] for i in np.flatnonzero(~np.isfinite(loads_w).all(axis=1)))
             raise TransmissionError("curves", f"load at buses {list(bad)} is not a finite number", bad)

@@ -19,12 +19,15 @@ import hashlib
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from federates.grid.dynamics.cases import PREFIX, DynamicsError
 
 if TYPE_CHECKING:
     from pandapower.auxiliary import pandapowerNet
@@ -33,6 +36,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 SELF_CHECK_PU = 1e-6
+RATED_POWER_FACTOR = 0.9
+"""Of a machine whose file states its largest active power and not its rating."""
 _UNSUPPORTED = (
     "trafo3w",
     "impedance",
@@ -65,8 +70,8 @@ class TransmissionCase:
     """A network that was read, solved and checked. Arrays are in the order of the names; not for pickling.
 
     `generator_table` says where each generator lives in the solver: ("gen", i) holds its bus voltage, ("sgen", i) is
-    an injection of fixed P and Q. `base_v` is the complex solution (pu) of the network as read: every later solve
-    starts from it. `rating_a` is NaN where the source states none.
+    an injection of fixed P and Q. `generator_rating_va` as in `_ratings`. `base_v` is the complex solution (pu) of the
+    network as read: every later solve starts from it. `rating_a` is NaN where the source states none.
     """
 
     source: str
@@ -91,6 +96,7 @@ class TransmissionCase:
     generator_q_var: FloatArray
     generator_v_pu: FloatArray
     generator_p_max_w: FloatArray
+    generator_rating_va: FloatArray
     slack_generator: int
 
     def content_hash(self) -> str:
@@ -108,9 +114,18 @@ class TransmissionCase:
 def load_network(source: str) -> TransmissionCase:
     """Read, solve and check a network.
 
-    `source`: "pandapower:case39" (any case of `pandapower.networks`), a path to a MATPOWER case (`.m` of plain
-    matrices, or `.mat` holding `mpc`), or a path to a pandapower `.json`. Raises `NetworkError`.
+    `source`: "pandapower:case39" (any case of `pandapower.networks`), "andes:ieee39" (a case of `dynamics.CASES`), a path to a
+    MATPOWER case (`.m` of plain matrices, or `.mat` holding `mpc`), or a path to a pandapower `.json`. Raises `NetworkError`. A
+    network that was read before and has not changed since is copied: `grid` is the caller's own, the rest is shared and not to be
+    changed.
     """
+    file = None if source.startswith("pandapower:") or not Path(source).is_file() else Path(source).stat()
+    case = _load(source, (file.st_mtime_ns, file.st_size) if file is not None else None)
+    return replace(case, grid=case.grid.copy())
+
+
+@lru_cache(maxsize=4)
+def _load(source: str, version: tuple[int, int] | None) -> TransmissionCase:
     import pandapower as pp
 
     net, matpower_numbers = _read(source)
@@ -132,6 +147,13 @@ def load_network(source: str) -> TransmissionCase:
 
 def _read(source: str) -> tuple[pandapowerNet, bool]:
     """The pandapower net, and whether bus index + 1 is a MATPOWER number."""
+    if source.startswith(PREFIX):
+        from federates.grid.dynamics.static import load_static, pandapower_net
+
+        try:
+            return pandapower_net(load_static(source)), False
+        except DynamicsError as error:
+            raise NetworkError(source, str(error), "Or give a network that needs no ANDES: pandapower:case39.") from None
     if source.startswith("pandapower:"):
         from pandapower import networks
 
@@ -252,6 +274,7 @@ def _assemble(source: str, net: pandapowerNet, base_v: NDArray[np.complex128]) -
     p_max_w = 1e6 * np.concatenate(
         [f.max_p_mw if "max_p_mw" in f else np.full(len(f), np.nan) for f in (net.gen, net.sgen)]
     ).astype(float)
+    p_max_w = np.where(np.isfinite(p_max_w), p_max_w, np.maximum(p_w, 0.0))
     return TransmissionCase(
         source=source,
         net=net,
@@ -277,9 +300,26 @@ def _assemble(source: str, net: pandapowerNet, base_v: NDArray[np.complex128]) -
         generator_p_w=p_w,
         generator_q_var=1e6 * np.concatenate((np.zeros(len(net.gen)), net.sgen.q_mvar)).astype(float),
         generator_v_pu=np.concatenate((net.gen.vm_pu, np.full(len(net.sgen), np.nan))).astype(float),
-        generator_p_max_w=np.where(np.isfinite(p_max_w), p_max_w, np.maximum(p_w, 0.0)),
+        generator_p_max_w=p_max_w,
+        generator_rating_va=_ratings(net, grid, p_max_w),
         slack_generator=int(np.flatnonzero(net.gen.slack.to_numpy(dtype=bool))[0]),
     )
+
+
+def _ratings(net: pandapowerNet, grid: Any, p_max_w: FloatArray) -> FloatArray:
+    """Apparent power of each generator, VA: as stated; else its largest active power over `RATED_POWER_FACTOR`.
+
+    One without active power (a condenser, or a file that leaves the limit out) is taken for as large as its reactive limit, or,
+    where that is none either, as what it delivers in the network as read.
+    """
+    stated = np.concatenate([f.sn_mva if "sn_mva" in f else np.full(len(f), np.nan) for f in (net.gen, net.sgen)]).astype(float)
+    held, fixed = grid.get_gen_res(), grid.get_sgens_res()
+    delivered = np.hypot(np.concatenate((held[0], fixed[0])), np.concatenate((held[1], fixed[1])))
+    q_limit = np.concatenate([np.maximum(-net.gen.min_q_mvar, net.gen.max_q_mvar), np.full(len(net.sgen), np.nan)]).astype(float)
+    reactive = np.isfinite(q_limit) & (q_limit > 0.0) & (q_limit < _Q_UNLIMITED_MVAR)
+    without_p = np.where(reactive, np.maximum(q_limit, delivered), delivered)
+    by_power = np.where(p_max_w > 0.0, p_max_w / 1e6 / RATED_POWER_FACTOR, without_p)
+    return np.asarray(1e6 * np.where(np.isfinite(stated) & (stated > 0.0), stated, by_power))
 
 
 def _to_lightsim(source: str, net: pandapowerNet) -> Any:

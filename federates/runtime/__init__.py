@@ -11,6 +11,9 @@ order of calls within an instant irrelevant, so that a loop and twenty processes
 `seat.py` holds that rule: when a federate is called, what it is handed, and what its answer becomes. Both runners are thin
 loops around seats; nothing about timing lives anywhere else.
 
+With real devices a run is held to the clock on the wall (`pace.py`), and processes that host no federate run beside the workers
+(`companion.py`): the gatekeepers of devices. What such a run records depends on that clock; all of the above stands otherwise.
+
 Superdense time: where two federates iterate at an instant t (a start, or `coupling: iterate`), its rounds take
 place within the microsecond after t on the wire, while the federate is told t. All calls are therefore on whole microseconds.
 """

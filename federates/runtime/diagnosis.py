@@ -7,7 +7,7 @@ the weak ones wait a moment for a stronger one, and a process is judged by what 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from federates.runtime.federate import Federation
@@ -29,6 +29,7 @@ class Rank(IntEnum):
 
 _SETTLE_S: Mapping[Rank, float] = {Rank.FEDERATE: 0.0, Rank.HUNG: 0.0, Rank.DIED: 0.2, Rank.FEDERATION: 0.5, Rank.SYMPTOM: 2.0}
 _FROZEN_SUSPECT_S = 1.0
+_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 _CLOSING_LIMIT_S = 30.0  # that of the disk, not of a model
 
 
@@ -44,7 +45,8 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A possible cause of the end of a run; `federate` is `broker` for the broker, None where none is concerned."""
+    """A possible cause of the end of a run; `federate` is `broker` for the broker, None where none is concerned. `who`: the process
+    in words, with all that it hosts, where several share the fate of one."""
 
     rank: Rank
     exit_code: int
@@ -53,6 +55,7 @@ class Trouble:
     t_ns: int | None
     cause: str
     noticed_s: float = 0.0
+    who: str = ""
 
 
 @dataclass(slots=True)
@@ -92,7 +95,7 @@ class Diagnosis:
         if not self._troubles:
             return None
         best = min(self._troubles.values(), key=lambda trouble: (trouble.rank, trouble.noticed_s))
-        over = all(reading.ended or reading.failure for process, reading in readings.items() if process != BROKER)
+        over = all(reading.ended or reading.failure for process, reading in readings.items() if process in self.groups)
         if self._clock_s - best.noticed_s < _SETTLE_S[best.rank] and not over:
             return None
         if best.rank is Rank.SYMPTOM:
@@ -103,6 +106,8 @@ class Diagnosis:
         """The federate that a process called last, or those it hosts."""
         if process == BROKER:
             return BROKER
+        if process not in self.groups:
+            return process  # a companion
         members = self.groups[process]
         if beat.federate != NOBODY:
             return self.names[beat.federate]
@@ -120,21 +125,25 @@ class Diagnosis:
             self._note(self._failed(process, reading.failure, beat))
         elif reading.ended and beat.state is not State.FINISHED:
             cause = f"{reading.ended} (process {process})" if process != BROKER else reading.ended
-            self._note(Trouble(Rank.DIED, 3, process, self.federates_of(process, beat), beat.t_ns, cause))
+            if any(f"by {name}" in reading.ended for name in _FROM_OUTSIDE):
+                self._note(self._struck(Rank.DIED, process, beat, reading.ended))
+            else:
+                self._note(self._of(Rank.DIED, process, beat, cause))
 
     def _note(self, trouble: Trouble) -> None:
         known = self._troubles.get(trouble.process)
         if known is None or trouble.rank < known.rank:
-            noticed = Trouble(
-                trouble.rank, trouble.exit_code, trouble.process, trouble.federate, trouble.t_ns, trouble.cause, self._clock_s
-            )
-            self._troubles[trouble.process] = noticed
+            self._troubles[trouble.process] = replace(trouble, noticed_s=self._clock_s)
 
     def _failed(self, process: str, failure: Failure, beat: Beat) -> Trouble:
         if failure.kind == "federate":
             return Trouble(Rank.FEDERATE, 3, process, failure.federate, failure.t_ns, failure.cause)
         if failure.kind == "federation" and beat.progress_ns == 0:
             return Trouble(Rank.FEDERATION, 2, process, None, None, failure.cause)
+        if failure.kind == "device":
+            return Trouble(
+                Rank.FEDERATE, 4, process, failure.federate, failure.t_ns, failure.cause, who=f"device {failure.federate}"
+            )
         if failure.kind == "machine":
             return Trouble(Rank.FEDERATE, 5, process, None, beat.t_ns, f"process {process}: {failure.cause}")
         where = f"process {process}: {failure.cause}"
@@ -143,7 +152,7 @@ class Diagnosis:
     # What a process does not do any more
 
     def _hung(self, readings: Mapping[str, Reading]) -> Trouble | None:
-        workers = {p: r for p, r in readings.items() if p != BROKER and not r.ended and r.beat.state is not State.FINISHED}
+        workers = {p: r for p, r in readings.items() if p in self.groups and not r.ended and r.beat.state is not State.FINISHED}
         started = any(reading.beat.started for process, reading in readings.items() if process != BROKER)
         if trouble := self._frozen(readings, self.watchdog_s, only_stopped=not started):
             return trouble
@@ -175,7 +184,8 @@ class Diagnosis:
             else:
                 doing = "its process no longer runs"
             cause = f"{doing} and has given no sign of life for more than {limit_s:g} s (watchdog {self.watchdog_s:g} s)"
-            return self._of(Rank.HUNG, process, reading.beat, cause)
+            blame = self._struck if reading.stopped else self._of
+            return blame(Rank.HUNG, process, reading.beat, cause)
         return None
 
     def _slow_close(self, workers: Mapping[str, Reading]) -> Trouble | None:
@@ -198,4 +208,16 @@ class Diagnosis:
         return self._of(Rank.HUNG, process, reading.beat, f"{limit}: all federates are ready and wait for HELICS to start")
 
     def _of(self, rank: Rank, process: str, beat: Beat, cause: str) -> Trouble:
+        if process != BROKER and process not in self.groups:
+            return Trouble(rank, 4, process, process, None, cause, who=f"companion {process}")
         return Trouble(rank, 3, process, self.federates_of(process, beat), beat.t_ns, cause)
+
+    def _struck(self, rank: Rank, process: str, beat: Beat, cause: str) -> Trouble:
+        """Something from outside hit a whole process: no federate is to blame, and all in it are concerned."""
+        members = self.groups.get(process, ())
+        if len(members) < 2:
+            return self._of(rank, process, beat, cause)
+        computing = self.names[beat.federate] if beat.state is State.COMPUTING and beat.federate != NOBODY else None
+        doing = f"{computing} was computing" if computing else "none was computing"
+        who = f"process {process} (federates {', '.join(members)}; {doing})"
+        return Trouble(rank, 3, process, computing, beat.t_ns if computing else beat.progress_ns, cause, who=who)

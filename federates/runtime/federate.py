@@ -124,10 +124,25 @@ class Coupling:
 
 
 @dataclass(frozen=True, slots=True)
+class Companion:
+    """A process beside the workers that hosts no federate (`companion.py`): a gatekeeper of devices, or a stand-in for one.
+
+    `factory` is `module:name` of a callable (params, host) that returns when it has ended in good order; `params` must be
+    picklable.
+    """
+
+    name: str
+    factory: str
+    params: Any
+    ends_last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Federation:
     """A whole federation, ready to be run by either runner. `groups` maps a process name to the names of its federates.
 
     `record` holds `federate.port` names (exact) whose values are written to the run directory; events and documents always are.
+    `real_time` holds every process to the clock on the wall. `companions` run beside, for the supervised runners only.
     """
 
     name: str
@@ -140,6 +155,8 @@ class Federation:
     record: frozenset[str] | None = None
     watchdog_ns: int = 30 * S_NS
     start_limit_ns: int = 120 * S_NS
+    real_time: bool = False
+    companions: tuple[Companion, ...] = ()
 
     def spec(self, name: str) -> Spec:
         """The spec of that name; KeyError when there is none."""

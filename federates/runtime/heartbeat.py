@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from federates.runtime.port import Event, canonical_json
+from federates.runtime.port import Event
+from federates.runtime.words import event_words
 
 BEAT_S = 0.1
 """How often a living process counts up its `alive` word."""
@@ -23,7 +24,7 @@ BEAT_S = 0.1
 _ALIVE, _STATE, _FEDERATE, _T, _SINCE, _STARTED, _PROGRESS, _ASKED = range(8)
 _WORDS = 8 * 8
 _TEXT_HEAD = struct.Struct("=qqq")  # counter (odd while it is written), t_ns, bytes of text
-_TEXT = 128
+_TEXT = 192
 _ROW = _WORDS + _TEXT
 NOBODY = -1
 """Federate index of a process in which none has been called yet."""
@@ -165,8 +166,10 @@ class Heart:
         self._interruption = reason
 
     def show_event(self, event: Event) -> None:
-        """Show an event on the progress line: its source and the start of its payload."""
-        text = f"{event.source} {canonical_json(event.payload)}".encode()[: _TEXT - _TEXT_HEAD.size]
+        """Show an event on the progress line: its time, and in words what happened, cut to fit."""
+        text = f"{event.t_ns / 1e9:.3f} s  {event_words(event.source, event.payload)}".encode()
+        room = _TEXT - _TEXT_HEAD.size
+        text = text if len(text) <= room else text[: room - 4] + b" ..."
         _TEXT_HEAD.pack_into(self._map, self._text, self._shown + 1, event.t_ns, len(text))
         start = self._text + _TEXT_HEAD.size
         self._map[start : start + len(text)] = text

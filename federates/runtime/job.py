@@ -14,7 +14,7 @@ from federates.runtime.federate import Federation, FederationError
 from federates.runtime.local import check_names
 
 Runner = Literal["helics", "local"]
-Kind = Literal["federate", "federation", "runner", "machine", "own"]
+Kind = Literal["federate", "federation", "runner", "machine", "device", "own"]
 BROKER = "broker"
 HEARTBEAT_FILE, JOB_FILE, PORT_FILE = "heartbeat", "job.pickle", "port"
 _PROCESS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -47,6 +47,11 @@ class Job:
                 raise FederationError(f"group {group}: there is no federate {', '.join(unknown)}; there are {', '.join(names)}")
         if wrong := [name for name in names if placed.count(name) != 1]:
             raise FederationError(f"groups: each federate belongs to exactly one group; look at {', '.join(wrong)}")
+        taken = {BROKER, "local", *groups}
+        for companion in federation.companions:
+            if companion.name in taken or not _PROCESS_NAME.fullmatch(companion.name):
+                raise FederationError(f"companion {companion.name}: a process of its own needs a name of its own")
+            taken.add(companion.name)
         return cls(federation, {"local": names} if runner == "local" else groups, runner, run_dir.absolute())
 
     def write(self, directory: Path) -> None:
@@ -85,7 +90,7 @@ class Failure:
     """Why a process ended, in its own words.
 
     `kind`: a federate failed; the federation does not fit together; the runner (HELICS) gave up, mostly because of somebody else;
-    the machine refused (disk, memory); or a fault of our own.
+    the machine refused (disk, memory); a device failed (`federate` is its name); or a fault of our own.
     """
 
     kind: Kind

@@ -23,21 +23,26 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, **threads, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
 
 
-class Child:
-    """A worker or the broker. It stays a zombie until `end`, so that its process group's number cannot be anybody else's."""
+PRIVATE_VARIABLE = "GRIDTANDEM_PRIVATE"
+"""Environment of every process of a run: the private directory, where companions leave their addresses and shared memory."""
 
-    def __init__(self, name: str, row: int, directory: Path, log: Path) -> None:
+
+class Child:
+    """A worker, a companion or the broker. It stays a zombie until `end`, so that its process group's number cannot be anybody
+    else's."""
+
+    def __init__(self, name: str, row: int, directory: Path, log: Path, module: str = "worker") -> None:
         self.name, self.row, self.log = name, row, log
         self._status: str | None = None
         self._reaped = False
-        command = [sys.executable, "-P", "-m", "federates.runtime.worker", str(directory), name, str(row), str(os.getpid())]
+        command = [sys.executable, "-P", "-m", f"federates.runtime.{module}", str(directory), name, str(row), str(os.getpid())]
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=child_environment(),
+                env={**child_environment(), PRIVATE_VARIABLE: str(directory)},
                 start_new_session=True,
             )
         self.pid = self._popen.pid

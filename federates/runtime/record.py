@@ -6,7 +6,8 @@ documents in canonical order, the same bytes whichever runner and however many p
 
     signals/<federate>.<port>.arrows -> .parquet     t_ns, t_meas_ns, values[n], quality[n]; unit, ids and doc in the schema
     events/<process>.jsonl           -> events.jsonl
-    timing/<process>.arrows          -> timing.parquet
+    timing/<process>.arrows          -> timing.parquet     with lateness_ns where the run was held to the wall clock
+    hil/<device>.exchanges.arrows    -> .parquet           written by gatekeepers
     tblm/<bus>.jsonl                 one TBLM a line                 documents/<port>/<federate>.jsonl   every other document
 """
 
@@ -26,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from federates.runtime.federate import Federation
+from federates.runtime.pace import read_t0_ns
 from federates.runtime.port import Document, Event, Port, Sample, canonical_json
 
 FLUSH_S = 0.5
@@ -220,7 +222,7 @@ def read_stream(path: Path) -> pa.Table:
 
 def merge(run_dir: Path) -> None:
     """Turn what the processes left into the canonical form. May be called again: what is merged already stays."""
-    for path in sorted((run_dir / "signals").glob("*.arrows")):
+    for path in [*sorted((run_dir / "signals").glob("*.arrows")), *sorted((run_dir / "hil").glob("*.arrows"))]:
         _to_parquet(read_stream(path), path.with_suffix(".parquet"))
         path.unlink()
     timing = sorted((run_dir / "timing").glob("*.arrows"))
@@ -229,6 +231,9 @@ def merge(run_dir: Path) -> None:
         if tables:
             plain = [table.set_column(0, "federate", table.column("federate").cast(pa.string())) for table in tables]
             whole = pa.concat_tables(plain).sort_by([("t_ns", "ascending"), ("federate", "ascending"), ("started_ns", "ascending")])
+            if (t0_ns := read_t0_ns(run_dir)) is not None:
+                late = whole.column("started_ns").to_numpy() - whole.column("t_ns").to_numpy() - t0_ns
+                whole = whole.append_column("lateness_ns", _array(late))
             _to_parquet(whole, run_dir / "timing.parquet")
         _remove(timing, run_dir / "timing")
     events = sorted((run_dir / "events").glob("*.jsonl"))

@@ -9,10 +9,7 @@ It needs no timer of HELICS: it looks at exits, failure files and heartbeats twe
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import tempfile
 import threading
 import time
 import traceback
@@ -27,11 +24,13 @@ from federates.runtime.diagnosis import Diagnosis, Rank, Reading, Trouble
 from federates.runtime.federate import S_NS, Federation, FederationError
 from federates.runtime.heartbeat import Heartbeats, State
 from federates.runtime.job import BROKER, HEARTBEAT_FILE, Failure, Job, Runner
+from federates.runtime.private import PrivateDirectory
 from federates.runtime.process import Child
 
 POLL_S = 0.05
 STOP_GRACE_S = 2.0
 WRITE_GRACE_S = 1.5
+COMPANION_GRACE_S = 6.0  # a gatekeeper sends fallbacks, over a line that may be slow
 EXIT_GRACE_S = 3.0
 _STACKS_S = 0.2
 _WRITING = (State.CLOSING, State.FAILED)
@@ -48,11 +47,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended. `exit_code`: 0 good, 2 the federation does not fit together, 3 a federate or the broker failed, 5 a fault of
-    our own or of the machine, 130 interrupted.
+    """How a run ended. `exit_code`: 0 good, 2 the federation does not fit together, 3 a federate or the broker failed, 4 a device
+    failed, 5 a fault of our own or of the machine, 130 interrupted.
 
     `federate` and `t_ns` (simulated) say who and when, `cause` why, `log_tail` holds the last lines of the culprit's log.
-    `reached_ns` is how far the run came.
+    `who` names a whole process in words where no one federate is to blame. `reached_ns` is the time that every federate has done.
     """
 
     exit_code: int
@@ -62,13 +61,20 @@ class Outcome:
     log_tail: tuple[str, ...] = ()
     reached_ns: int = 0
     wall_s: float = 0.0
+    who: str = ""
+
+    @property
+    def ended_ns(self) -> int:
+        """Simulated time at which the run ended, the same wherever it is shown."""
+        return self.reached_ns if self.t_ns is None else self.t_ns
 
     @property
     def message(self) -> str:
         """One line: who, when, why."""
         if self.exit_code == 0:
             return f"done: {self.reached_ns / S_NS:g} s simulated in {self.wall_s:.1f} s"
-        who = "" if self.federate is None else "the broker" if self.federate == BROKER else f"federate {self.federate}"
+        named = "" if self.federate is None else "the broker" if self.federate == BROKER else f"federate {self.federate}"
+        who = self.who or named
         when = "" if self.t_ns is None else f"at t = {self.t_ns / S_NS:.9g} s"
         where = " ".join(part for part in (who, when) if part)
         return f"{where}: {self.cause}" if where else self.cause
@@ -99,7 +105,7 @@ def run(federation: Federation, run_dir: Path, runner: Runner, on_progress: Call
         job = Job.of(federation, runner, run_dir)
         (job.run_dir / "log").mkdir(parents=True, exist_ok=True)
         (job.run_dir / "log" / "supervisor.log").touch()
-        directory = _private_directory()
+        directory = PrivateDirectory()
     except FederationError as error:
         return Outcome(2, cause=str(error))
     except OSError as error:
@@ -137,7 +143,8 @@ class _Session:
 
     def __init__(self, job: Job, directory: Path, signals: _Signals) -> None:
         self.job, self.directory, self.signals = job, directory, signals
-        names = [*job.groups, *([BROKER] if job.runner == "helics" else [])]
+        self.companions = {companion.name: companion for companion in job.federation.companions}
+        names = [*job.groups, *([BROKER] if job.runner == "helics" else []), *self.companions]
         job.write(directory)
         self.heartbeats = Heartbeats(directory / HEARTBEAT_FILE, len(names))
         self.diagnosis = Diagnosis(job)
@@ -145,9 +152,24 @@ class _Session:
         self.rows = {name: row for row, name in enumerate(names)}
 
     def start(self) -> None:
-        """Start every process, the broker first."""
-        for name, row in reversed(self.rows.items()):
-            self.children[name] = Child(name, row, self.directory, self.job.run_dir / "log" / f"{name}.log")
+        """Start every process: companions, and once these are ready the broker and the workers. A companion that fails or a signal
+        ends that; `watch` says so."""
+        for name in self.companions:
+            self._start(name, "companion_main")
+        end_s = time.monotonic() + self.job.federation.start_limit_ns / 1e9
+        while any(self.heartbeats.read(self.rows[name]).state is State.BUILDING for name in self.companions):
+            failed = [name for name in self.companions if self.children[name].ended() is not None]
+            if failed or self.signals.received or time.monotonic() > end_s:
+                break
+            time.sleep(POLL_S / 5)
+        if any(self.heartbeats.read(self.rows[name]).state is not State.WAITING for name in self.companions):
+            return
+        for name in reversed([name for name in self.rows if name not in self.companions]):
+            self._start(name, "worker")
+
+    def _start(self, name: str, module: str) -> None:
+        log = self.job.run_dir / "log" / f"{name}.log"
+        self.children[name] = Child(name, self.rows[name], self.directory, log, module)
 
     def readings(self) -> dict[str, Reading]:
         """What is to be seen of every process now."""
@@ -162,7 +184,7 @@ class _Session:
 
     def progress(self) -> tuple[int, str]:
         """The simulated time that every worker has done, and the last event in words."""
-        rows = [row for name, row in self.rows.items() if name != BROKER]
+        rows = [self.rows[name] for name in self.job.groups]
         done_ns = min(self.heartbeats.read(row).progress_ns for row in rows)
         return done_ns, max((self.heartbeats.last_event(row) for row in rows), key=lambda event: event[0])[1]
 
@@ -170,7 +192,7 @@ class _Session:
         """Wait until every worker has finished (None), something went wrong, or a signal came."""
         while not self.signals.received:
             readings = self.readings()
-            if all(reading.beat.state is State.FINISHED for name, reading in readings.items() if name != BROKER):
+            if all(name in readings and readings[name].beat.state is State.FINISHED for name in self.job.groups):
                 return None
             if trouble := self.diagnosis.look(readings, time.monotonic()):
                 return trouble
@@ -187,17 +209,20 @@ class _Session:
         self.children[process].end()
 
     def stop(self) -> None:
-        """Ask the processes to stop at their next instant and give them the time, the broker last."""
-        for child in self.children.values():
-            if child.name != BROKER:
+        """Ask the processes to stop at their next instant and give them the time; companions that end last after the others, the
+        broker last."""
+        last = [child for name, child in self.children.items() if name in self.companions and self.companions[name].ends_last]
+        workers = [child for name, child in self.children.items() if name != BROKER and child not in last]
+        for children in (workers, last):
+            for child in children:
                 self.heartbeats.ask_to_stop(child.row)
-        workers = [child for name, child in self.children.items() if name != BROKER]
-        self._await(workers, STOP_GRACE_S)
-        self._await([child for child in workers if self.heartbeats.read(child.row).state in _WRITING], WRITE_GRACE_S)
+            gatekeepers = any(child.name in self.companions for child in children)
+            self._await(children, COMPANION_GRACE_S if gatekeepers else STOP_GRACE_S)
+            self._await([child for child in children if self.heartbeats.read(child.row).state in _WRITING], WRITE_GRACE_S)
 
     def await_exits(self) -> None:
         """Let processes that have finished leave by themselves."""
-        self._await(list(self.children.values()), EXIT_GRACE_S)
+        self._await([child for name, child in self.children.items() if name not in self.companions], EXIT_GRACE_S)
 
     def _await(self, children: list[Child], limit_s: float) -> None:
         signals, end_s = len(self.signals.received), time.monotonic() + limit_s
@@ -213,20 +238,14 @@ class _Session:
         return stuck
 
 
-def _private_directory() -> Path:
-    """A directory that only this user can enter; in memory where it can be, since heartbeats must not wait for a disk."""
-    memory = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix=f"gridtandem-{os.getpid()}-", dir=memory if os.access(memory, os.W_OK) else None))
-
-
 def _supervise(
-    job: Job, directory: Path, signals: _Signals, on_progress: Callable[[Progress], None] | None, began_s: float
+    job: Job, directory: PrivateDirectory, signals: _Signals, on_progress: Callable[[Progress], None] | None, began_s: float
 ) -> Outcome:
     """Start, watch and end the processes."""
     session: _Session | None = None
     stuck: list[str] = []
     try:
-        session = _Session(job, directory, signals)
+        session = _Session(job, directory.path, signals)
         session.start()
         outcome = _conclude(session, session.watch(began_s, on_progress))
     except FederationError as error:
@@ -237,7 +256,7 @@ def _supervise(
         if session is not None:
             session.stop()
             stuck = session.end()
-        shutil.rmtree(directory)
+        directory.remove()
     if stuck:
         return replace(outcome, exit_code=outcome.exit_code or 5, cause=f"{outcome.cause} [not ended: {', '.join(stuck)}]".strip())
     return outcome
@@ -256,7 +275,7 @@ def _conclude(session: _Session, trouble: Trouble | None) -> Outcome:
         session.end_hung(trouble.process)
     t_ns = reached_ns if trouble.process == BROKER else trouble.t_ns
     tail = session.children[trouble.process].log_tail()
-    return Outcome(trouble.exit_code, trouble.federate, t_ns, trouble.cause, tail, reached_ns)
+    return Outcome(trouble.exit_code, trouble.federate, t_ns, trouble.cause, tail, reached_ns, who=trouble.who)
 
 
 def _merge(run_dir: Path, outcome: Outcome) -> Outcome:

@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING
 from federates.runtime.federate import Federate, FederateFailure, FederationError, Spec
 from federates.runtime.heartbeat import BEAT_S, Heart, State, StopAsked
 from federates.runtime.job import BROKER, HEARTBEAT_FILE, PORT_FILE, Failure, Job
+from federates.runtime.pace import Pacer
 from federates.runtime.port import Event
-from federates.runtime.seat import Recorder
+from federates.runtime.seat import Recorder, Watch
+from federates.runtime.words import is_news
 
 if TYPE_CHECKING:
     from federates.runtime.record import RunRecorder
@@ -81,8 +83,9 @@ class EventWitness:
         self.last: Event | None = None
 
     def event(self, event: Event) -> None:
-        """Kept, and passed on."""
-        self.last = event
+        """Kept if it is news, and passed on."""
+        if is_news(event.source, event.payload):
+            self.last = event
         self._record(event)
 
 
@@ -197,18 +200,19 @@ def _work(job: Job, directory: Path, process: str, heart: Heart, pulse: Pulse) -
     heart.serve([spec.name for spec in job.federation.specs], len(federates))
     specs = tuple(WatchedSpec(spec.name, spec.factory, spec.params, heart) for spec in job.federation.specs)
     federation = replace(job.federation, specs=specs)
+    watch: Watch = Pacer(heart, directory, job.run_dir) if federation.real_time else heart
     pulse.recorder = recorder = RunRecorder(job.run_dir, process, job.federation)
     pulse.witness = witness = EventWitness(recorder)
     if job.runner == "local":
         from federates.runtime.local import run_local
 
-        run_local(federation, witness, heart, progress=heart.progress)
+        run_local(federation, witness, watch, progress=heart.progress)
     else:
         from federates.runtime.broker import run_helics, wait_for_port
 
         heart.enter(State.WAITING)
         port = wait_for_port(directory / PORT_FILE, 2 * job.federation.start_limit_ns / 1e9)  # the supervisor judges at half of it
-        run_helics(federation, process, f"127.0.0.1:{port}", witness, heart, heart.progress)
+        run_helics(federation, process, f"127.0.0.1:{port}", witness, watch, heart.progress)
     heart.enter(State.CLOSING)
     recorder.close()
 

@@ -8,6 +8,12 @@
     curves     tables of P and Q over V x f, as fine as they have to be
     views      ZIP, exponents, kpf and kqf, derived from the tables
     assembly   all of it put together for one bus
+    capability P-Q regions; dispatch the stack of what the bus can give, and at what cost; flexibility both, in the document
+    emergency_model, emergency, emergency_section   the emergency part: its form, phase and ledger, how it is put together
+    armed      what load shedding has armed: composes the study applications of `federates.dms`
+    overlap    what an action is worth after others, on atoms
+    virtual_soe  the sequence of events that a course of V and f would start, against the one that happened
+    uncertainty, bands   how far a power may be off, and why
     builder    the federate: when to publish, and what to say when something is missing
 
 Nothing here ever sees the running feeder: a study knows the network model and what telemetry delivered. `tblm.schema.json` is

@@ -47,6 +47,7 @@ NAMESPACE = uuid.UUID("5f1d4c9e-2f0b-5a57-9d35-6a1a5c0b7e11")
 
 _TELLING_HEAD = 0.2  # of S: below it the ratio of bus to head power says nothing of the number of feeders
 _FACTOR_SPREAD = 0.5  # like feeders together are within this part of count times the solved one
+_NO_FEEDER = 1e-9  # factor where every like feeder is open: the tables are nothing, and keep their shape
 _RESIDUAL_PCT = 2.0
 _COVERED = 0.9
 
@@ -137,10 +138,10 @@ class Assembler:
 
     def _like_feeders(self, snapshot: FeederSnapshot, found: Allocation) -> tuple[LikeFeeders, float, float]:
         """Factor and offset from feeder to bus, and bus P and Q: as measured, or the model's where they are not."""
-        count = self.count
+        count = snapshot.feeders_closed(self.count)
         head_p, bus_p, bus_q = (snapshot.total(name) for name in ("head_p_w", "bus_p_w", "bus_q_var"))
-        factor = float(count)
-        if np.isfinite([head_p, bus_p]).all() and abs(head_p) >= _TELLING_HEAD * self.s_va / count and bus_p * head_p > 0.0:
+        factor = max(float(count), _NO_FEEDER)
+        if count and np.isfinite([head_p, bus_p]).all() and abs(head_p) >= _TELLING_HEAD * self.s_va / count and bus_p * head_p > 0.0:
             factor = float(np.clip(bus_p / head_p, (1.0 - _FACTOR_SPREAD) * count, (1.0 + _FACTOR_SPREAD) * count))
         model_p, model_q = factor * found.head_p_w, factor * found.head_q_var
         bus_p = bus_p if np.isfinite(bus_p) else model_p

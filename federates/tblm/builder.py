@@ -22,8 +22,12 @@ from federates.grid.der import DerSettings
 from federates.grid.feeder import FeederError, FeederModel, FeederState
 from federates.runtime.federate import MS_NS, S_NS, Step
 from federates.runtime.port import NEVER_NS, Inputs, Outputs, Port
+from federates.tblm.armed import Plans
 from federates.tblm.assembly import Assembler
 from federates.tblm.curves import CurveOptions
+from federates.tblm.flexibility import FlexibilityParams, FlexibilitySection
+from federates.tblm.emergency import Surroundings
+from federates.tblm.emergency_section import EmergencySection
 from federates.tblm.model import Flag, Tblm, Trigger, Validity, evaluate, to_json
 from federates.tblm.snapshot import FeederSnapshot, allocate, as_filed, operating_base
 from federates.tblm.study import Study, StudyError
@@ -36,7 +40,8 @@ class TblmParams:
     bus: name of the transmission bus, the id of the document port. model, der: feeder and the settings of its DER sites, in
     their order (None without sites). like_feeders: how many like feeders the bus carries. s_base_va: base of tolerances and
     errors; None: like_feeders times the file's load. horizon_ns: how long a document may be used. deviation_pct: measured bus P
-    off the fast curve by this much of S_base, `deviation_scans` polls running, makes a rebuild.
+    off the fast curve by this much of S_base, `deviation_scans` polls running, makes a rebuild. flexibility: None leaves capability
+    and dispatch stack out.
     """
 
     name: str
@@ -54,6 +59,9 @@ class TblmParams:
     deviation_pct: float = 2.0
     deviation_scans: int = 3
     options: CurveOptions = field(default_factory=CurveOptions)
+    flexibility: FlexibilityParams | None = None
+    plans: Plans = field(default_factory=Plans)
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
     def __post_init__(self) -> None:
         if self.like_feeders < 1:
@@ -82,6 +90,7 @@ class TblmBuilder:
         self.params = params
         self.period_ns = params.period_ns
         self._study = Study(params.model, params.der)
+        self._flexibility = FlexibilitySection(params.model, params.der, params.flexibility)
         feeder, bus = self._study.feeder, (params.bus,)
         self._hash = params.model.hash()
         filed_va = max(float(np.hypot(feeder.load_p0_w.sum(), feeder.load_q0_var.sum())), 1.0)
@@ -91,22 +100,24 @@ class TblmBuilder:
         layout: dict[str, tuple[str, tuple[str, ...]]] = {
             "head_p_w": ("W", phases), "head_q_var": ("var", phases), "bus_p_w": ("W", phases), "bus_q_var": ("var", phases),
             "bus_v_pu": ("pu", bus), "bus_angle_rad": ("rad", bus), "f_hz": ("Hz", ()),
+            "feeders_closed": ("1", ()),
             "tap": ("1", feeder.reg_names), "capacitor": ("1", feeder.capacitor_names), "switch": ("1", feeder.switch_names),
             "der_p_w": ("W", ders), "der_q_var": ("var", ders), "der_status": ("1", ders), "der_available_w": ("W", ders),
             "load_p_w": ("W", loads), "load_q_var": ("var", loads), "coverage": ("1", ("bus",)),
         }  # fmt: skip
-        vectors = tuple(Port(n, unit, ids, _PORT_DOC.get(n, "")) for n, (unit, ids) in layout.items() if ids or n == "f_hz")
+        vectors = tuple(Port(n, unit, ids, _PORT_DOC.get(n, "")) for n, (unit, ids) in layout.items() if ids or n in _SCALARS)
         self._vectors = tuple(port.name for port in vectors)
         self.inputs: Sequence[Port] = (
             *vectors,
             Port("soe", doc="sequence-of-events rows as SCADA delivered them", kind="event"),
-            Port("ack", doc="EMS: {seq, accepted, reason}", kind="event"),
+            Port("ack", doc="EMS: {bus, seq, accepted, reason}, of this bus and of others", kind="event"),
             Port("request", doc="asks for a document now; any payload", kind="event"),
         )
         self.outputs: Sequence[Port] = (
             Port("tblm", ids=bus, doc="the TBLM of the bus", kind="document"),
             Port("verification", ids=bus, doc="full solves beside a document's curves: {bus, seq, points}", kind="document"),
         )
+        self._emergency = EmergencySection(params.plans, params.model.base_hz, params.surroundings, params.like_feeders)
         self._watched: dict[str, Trigger] = {
             **dict.fromkeys(feeder.switch_names, "topology"),
             **dict.fromkeys(feeder.capacitor_names, "capacitor"),
@@ -124,6 +135,8 @@ class TblmBuilder:
         self._blind = True
         self._devices: FeederState | None = None
         self._off_curve, self._off_seen_ns = 0, -1
+        self._emergency.reset()
+        self._flexibility.reset()
 
     def start(self, t_ns: int) -> Outputs:
         """Nothing is published before the first step."""
@@ -131,8 +144,9 @@ class TblmBuilder:
         return {}
 
     def stop(self) -> None:
-        """Free the study feeder."""
+        """Free the study feeders."""
         self._study.close()
+        self._flexibility.close()
 
     def step(self, t_ns: int, inputs: Inputs) -> Step:
         """Look at what has changed, and publish when it is time."""
@@ -147,7 +161,19 @@ class TblmBuilder:
             elif t_ns % p.period_ns == 0 or self._last is None:
                 tblm = self._build(t_ns, snapshot, pending.trigger if pending else "periodic" if self._last else "start")
             elif pending and not pending.marked and self._last is not None:
-                tblm = self._again(t_ns, self._last, pending.trigger, "questionable", f"{pending.trigger} change being worked in")
+                tblm = self._again(
+                    t_ns,
+                    self._last,
+                    pending.trigger,
+                    "questionable",
+                    _BEING_WORKED_IN.get(pending.trigger, f"{pending.trigger} change") + " being worked in",
+                )
+                tblm = self._emergency.refreshed(tblm, snapshot)
+            elif not pending and self._last is not None and self._emergency.due(self._last):
+                quality = replace(self._last.quality, trigger="emergency")
+                valid = self._validity(t_ns, self._last.t_valid.t_meas_ns)
+                tblm = self._numbered(t_ns, replace(self._last, quality=quality, t_valid=valid))
+                tblm = self._emergency.refreshed(tblm, snapshot)
             if pending:
                 pending.marked = True
         next_ns = t_ns - t_ns % p.poll_ns + p.poll_ns
@@ -170,21 +196,26 @@ class TblmBuilder:
             trigger = self._trigger_of(event.payload)
             if trigger:
                 self._change(t_ns, trigger)
+        if self._emergency.notice(t_ns, snapshot, inputs, self._last):
+            self._change(t_ns, "emergency")
         if inputs["request"]:
             self._change(t_ns, "request", urgent=True)
         for event in inputs["ack"]:
-            refused = event.payload.get("accepted") is False and event.payload.get("seq") == self._seq
+            about = event.payload.get("bus"), event.payload.get("seq")  # every builder hears of every bus
+            refused = event.payload.get("accepted") is False and about == (self.params.bus, self._seq)
             if refused and self._last and self._last.quality.trigger != "request" and self._last.quality.flag != "bad":
                 self._change(t_ns, "request", urgent=True)
+        arrived = self._blind and _sees(snapshot)
         for trigger, now in snapshot.states().items():
-            seen = self._seen.get(trigger, now)
-            now = np.where(np.isnan(now), seen, now)  # a state that is lost has not changed
-            self._seen[trigger] = now
-            if not np.array_equal(now, seen, equal_nan=True):
+            seen, known = self._seen.get(trigger, np.full(now.shape, np.nan)), ~np.isnan(now)
+            self._seen[trigger] = np.where(known, now, seen)  # a state that is lost has not changed
+            new = known & np.isnan(seen)  # nor has one that is heard of for the first time
+            arrived = arrived or bool(new.any())
+            if (known & ~new & (now != seen)).any():
                 self._change(t_ns, trigger)
         if self._last is None:
             return
-        if self._blind and _sees(snapshot):
+        if arrived:
             self._blind = False
             self._change(t_ns, "start" if self._last.quality.trigger == "start" else "recovery")
         self._watch_curve(t_ns, snapshot, self._last)
@@ -235,7 +266,11 @@ class TblmBuilder:
         study, make = self._study, self._assembler.tblm
         try:
             base, reasons = operating_base(snapshot, study, self._devices)
-            tblm = make(study, snapshot, allocate(snapshot, study, base), validity, trigger, reasons)
+            if snapshot.feeders_closed(self.params.like_feeders):
+                found = allocate(snapshot, study, base)
+            else:
+                found, reasons = as_filed(study), [*reasons, "no feeder in service"]
+            tblm = make(study, snapshot, found, validity, trigger, reasons)
         except (StudyError, FeederError, ValueError) as error:
             why = f"study failed: {error}"
             if self._last is not None:
@@ -244,6 +279,8 @@ class TblmBuilder:
         else:
             self._devices = base.state
             self._checks = self._assembler.verification(study, tblm)
+            tblm = self._emergency.made(study, found.base, snapshot, tblm)
+            tblm = self._flexibility.made(t_ns, found.base, tblm)
         self._last = tblm
         return self._numbered(t_ns, tblm)
 
@@ -267,8 +304,11 @@ def _sees(snapshot: FeederSnapshot) -> bool:
     return bool(np.isfinite(snapshot.total("head_p_w")) and np.isfinite(snapshot.scalar("bus_v_pu")))
 
 
-_RANK: tuple[Trigger, ...] = ("topology", "der", "capacitor", "recovery", "start", "deviation", "request", "periodic")
+_BEING_WORKED_IN: Mapping[Trigger, str] = {"start": "first telemetry", "recovery": "telemetry that came back"}
+_RANK: tuple[Trigger, ...] = ("emergency", "topology", "der", "capacitor", "recovery", "start", "deviation", "request", "periodic")
+_SCALARS = ("f_hz", "feeders_closed")
 _PORT_DOC = {
+    "feeders_closed": "how many of the like feeders have their breaker closed",
     "head_p_w": "the solved feeder at the transmission bus, load positive",
     "bus_p_w": "all like feeders of the bus together, load positive",
     "bus_v_pu": "magnitude, of the substation's primary",

@@ -14,33 +14,27 @@ moves a little with frequency, which a table on fixed axes cannot follow. Beyond
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from federates.tblm.axis import BREAK_V_PU, Axis, largest, p_q
 from federates.tblm.model import Axes, Breakpoint, Curve, CurveSet, Range
 from federates.tblm.study import Point, StudyError
 
 Floats = NDArray[np.float64]
 Solve = Callable[[float, float], Point]
 
-_BREAK_V_PU = 2.5e-4  # a jump along V is located to this in the fast set
-_SETTLED_BREAK_V_PU = 4e-3  # and in the settled one, which ends there (see `_Axis.sound`)
+_SETTLED_BREAK_V_PU = 4e-3  # and in the settled one, which ends there (see `Axis.sound`)
 _BREAK_HZ = 1e-4
-_MOVES_V_PU = 0.015  # how far jumps along V move with frequency
 _EDGE_V_PU = 4e-3  # and the end of convergence to this
-OUTSIDE_FACTOR = 5.0
-"""How much wider the tolerance is outside the core of voltages."""
 _LEAST_DF_HZ = 0.1
 _MOST_F = 40
 _BESIDE_V0_PU = 0.015
-_COARSE_V_PU = 0.02  # no cell outside the core is halved below this
 _APART_V_PU = 0.025  # what frequency changes is checked in cells of V no narrower than this
 
 
@@ -114,18 +108,18 @@ def build_curve(
     allowed, least_dv = options.tolerance_pct / 100.0 * s_va, options.least_dv_pu
 
     most = options.fast_solves if which == "fast" else options.settled_solves
-    located = _BREAK_V_PU if which == "fast" else _SETTLED_BREAK_V_PU
-    v_line = _Axis(lambda v: sample(v, f0), allowed, least_dv, located, most, options.core_v_pu)
+    located = BREAK_V_PU if which == "fast" else _SETTLED_BREAK_V_PU
+    v_line = Axis(lambda v: sample(v, f0), allowed, least_dv, located, most, options.core_v_pu)
     v_line.span(_start_points(v0, options), v0, _EDGE_V_PU)
     v_line.guard(v0)
     known = [x for f in f_breaks if f_low + 0.01 < f < f_high - 0.01 for x in (f - 0.5 * _BREAK_HZ, f + 0.5 * _BREAK_HZ)]
-    f_line = _Axis(lambda f: sample(v0, f), allowed, _LEAST_DF_HZ, _BREAK_HZ, _MOST_F)
+    f_line = Axis(lambda f: sample(v0, f), allowed, _LEAST_DF_HZ, _BREAK_HZ, _MOST_F)
     f_line.span(sorted({f_low, f0, f_high, *known}), f0, _LEAST_DF_HZ)
     f_line.keep_needed(f0)
 
     v, f = v_line.solved, f_line.solved
     nominal_points = [v_line.points[x] for x in v]
-    nominal = np.array([_pq(point) for point in nominal_points]).T
+    nominal = np.array([p_q(point) for point in nominal_points]).T
     changes: dict[int, Floats] = {f.index(f0): np.zeros_like(nominal)}
     worst = max(v_line.worst, f_line.worst)
     sound = v_line.sound(v0)
@@ -135,7 +129,7 @@ def build_curve(
         # range of voltages it is held.
         anchors, refine = ends, True
         for j in side:
-            small = not refine and _largest(_pq(f_line.points[f[j]]) - nominal[:, v.index(v0)]) < allowed
+            small = not refine and largest(p_q(f_line.points[f[j]]) - nominal[:, v.index(v0)]) < allowed
             found = _change(sample, v, f[j], f0, ends if small else anchors, allowed if refine else math.inf, sound)
             if found is not None:
                 changes[j], needed, error = found
@@ -173,145 +167,6 @@ def dense_table(solve: Solve, v_pu: Sequence[float], f_hz: Sequence[float]) -> F
     return table
 
 
-class _Axis:
-    """Solved points along one axis."""
-
-    def __init__(
-        self,
-        solve: Callable[[float], Point | None],
-        allowed: float,
-        least: float,
-        break_width: float,
-        most: int,
-        core: tuple[float, float] = (-math.inf, math.inf),
-    ) -> None:
-        self.solve, self.allowed, self.least, self.break_width, self.most, self.core = (
-            solve,
-            allowed,
-            least,
-            break_width,
-            most,
-            core,
-        )
-        self.points: dict[float, Point] = {}
-        self.pairs: list[tuple[float, float]] = []  # both sides of a jump
-        self.worst = 0.0
-        self._failed: list[float] = []
-        self._spare: set[float] = set()  # middles that lay on the line
-        self._unsound: list[tuple[float, float]] = []  # cells left with more than the tolerance outside the core
-
-    @property
-    def solved(self) -> list[float]:
-        return sorted(self.points)
-
-    def span(self, start: Sequence[float], origin: float, edge_width: float) -> None:
-        """Solve the start points from `origin` outwards as far as there is a solution, then refine between them."""
-        for direction in (1, -1):
-            good = origin
-            for x in [x for x in sorted(start, key=lambda x: direction * x) if direction * (x - origin) >= 0.0]:
-                point = self.solve(x)
-                if point is None:
-                    self._find_edge(good, x, edge_width)
-                    break
-                self.points[x], good = point, x
-        self._refine(origin)
-        low = max((min(x for x in self.points if x > failed) for failed in self._failed if failed < origin), default=-np.inf)
-        high = min((max(x for x in self.points if x < failed) for failed in self._failed if failed > origin), default=np.inf)
-        self.points = {x: self.points[x] for x in self.solved if low <= x <= high}
-        self.pairs = [(a, b) for a, b in self.pairs if low < a and b < high]
-
-    def _find_edge(self, good: float, bad: float, width: float) -> None:
-        while abs(bad - good) > width:
-            middle = 0.5 * (good + bad)
-            point = self.solve(middle)
-            if point is None:
-                bad = middle
-            else:
-                self.points[middle], good = point, middle
-
-    def keep_needed(self, origin: float) -> None:
-        """Leave out the points that straight lines between the others give well enough, and one of two at a known place where
-        nothing jumps."""
-        self.points = {x: self.points[x] for x in self.solved if x not in self._spare}
-        sides = {x for pair in self.pairs for x in pair} | {origin}
-        for a, b in pairwise(self.solved):
-            if b - a <= self.break_width * 1.01 and a not in sides:
-                del self.points[a]
-
-    def _refine(self, origin: float) -> None:
-        """Halve cells, those nearest `origin` first, until all are good, or as narrow as they may be, or enough has been solved.
-
-        With a core, what lies beyond the first jump on either side of `origin` is outside it: the range in which the table holds
-        ends there anyway (see `sound`), and jumps beyond it are not located.
-        """
-        cells = [(_apart(origin, a, b), a, b, 0.0) for a, b in pairwise(self.solved)]
-        heapq.heapify(cells)
-        low_end, high_end = self.core
-        while cells:
-            _, a, b, expected = heapq.heappop(cells)
-            low, high = self.points[a], self.points[b]
-            jumps, inside = low.mark != high.mark, b > low_end and a < high_end
-            allowed = self.allowed if inside else OUTSIDE_FACTOR * self.allowed
-            if jumps and b - a <= self.break_width * 1.01:
-                (self.pairs if self.break_width <= _BREAK_V_PU else self._unsound).append((a, b))
-                if math.isfinite(self.core[0]):
-                    low_end, high_end = (max(low_end, b), high_end) if b <= origin else (low_end, min(high_end, a))
-                continue
-            narrow = 2.0 * self.least if inside else _COARSE_V_PU
-            if (b - a < narrow and not (jumps and inside)) or len(self.points) >= self.most:
-                if jumps or expected > OUTSIDE_FACTOR * self.allowed:
-                    self._unsound.append((a, b))
-                elif inside:
-                    self.worst = max(self.worst, expected)
-                continue
-            middle = 0.5 * (a + b)
-            point = self.solve(middle)
-            if point is None:
-                self._failed.append(middle)
-                continue
-            self.points[middle] = point
-            error = _largest(_pq(point) - 0.5 * (_pq(low) + _pq(high)))
-            if error > allowed or (jumps and error > 0.25 * allowed):
-                # half a cell has a quarter of the error; beside a jump it tells nothing of the halves
-                expected = 0.0 if jumps else 0.25 * error
-                heapq.heappush(cells, (_apart(origin, a, middle), a, middle, expected))
-                heapq.heappush(cells, (_apart(origin, middle, b), middle, b, expected))
-            else:
-                self._spare.add(middle)
-                self.worst = max(self.worst, error) if inside else self.worst
-
-    def _jumps(self) -> list[tuple[float, float]]:
-        return sorted(self.pairs + self._unsound)
-
-    def guard(self, origin: float) -> None:
-        """Solve a point at either end of the sound range, as far off the nearest jumps as those move with frequency."""
-        for x in self.sound(origin):
-            if x not in self.points and self.solved[0] < x < self.solved[-1]:
-                point = self.solve(x)
-                if point is not None:
-                    self.points[x] = point
-
-    def sound(self, origin: float) -> tuple[float, float]:
-        """The range around `origin` that is clear of jumps, wherever frequency moves them, and of cells left with a large
-        error."""
-        solved = self.solved
-        low = max((b + _MOVES_V_PU for _, b in self._jumps() if b < origin), default=solved[0])
-        high = min((a - _MOVES_V_PU for a, _ in self._jumps() if a >= origin), default=solved[-1])
-        return min(max(low, solved[0]), origin), max(min(high, solved[-1]), origin)
-
-    def breakpoints(self, axis: Literal["V_pu", "f_Hz"]) -> list[Breakpoint]:
-        """Every place between two points at which the state, and with it P and Q, changes at once."""
-        out = []
-        for a, b in pairwise(self.solved):
-            low, high = self.points[a], self.points[b]
-            if low.mark == high.mark:
-                continue
-            jump = (_pq(high) - _pq(low)).round(1)
-            cause = "DER trips or ceases, or a capacitor switches"
-            out.append(Breakpoint(axis, 0.5 * (a + b), 0.5 * (b - a), cause, float(jump[0]), float(jump[1])))
-        return out
-
-
 def _change(
     sample: _Sampler, v: Sequence[float], f: float, f0: float, anchors: set[int], allowed: float, sound: tuple[float, float]
 ) -> tuple[Floats, set[int], float] | None:
@@ -324,7 +179,7 @@ def _change(
         point, nominal = sample(v[i], f), sample(v[i], f0)
         if point is None or nominal is None:
             return False
-        change[i] = _pq(point) - _pq(nominal)
+        change[i] = p_q(point) - p_q(nominal)
         return True
 
     def refine(a: int, b: int) -> bool:
@@ -336,7 +191,7 @@ def _change(
         if not solve(m):
             return False
         part = (v[m] - v[a]) / (v[b] - v[a])
-        error = _largest(change[m] - (1.0 - part) * change[a] - part * change[b])
+        error = largest(change[m] - (1.0 - part) * change[a] - part * change[b])
         if error <= allowed:
             worst = max(worst, error)
             return True
@@ -359,19 +214,6 @@ def _start_points(v0: float, options: CurveOptions) -> list[float]:
     near = [v0 - _BESIDE_V0_PU, v0, v0 + _BESIDE_V0_PU]
     even = np.linspace(low, high, options.v_points)[1:-1].tolist()
     return sorted({low, high, *near, *(x for x in even if min(abs(x - y) for y in near) >= 0.5 * _BESIDE_V0_PU)})
-
-
-def _pq(point: Point) -> Floats:
-    return np.array((point.p_w, point.q_var))
-
-
-def _apart(origin: float, a: float, b: float) -> float:
-    """Distance of the cell (a, b) from `origin`; 0 for one that holds it."""
-    return max(a - origin, origin - b, 0.0)
-
-
-def _largest(difference: Floats) -> float:
-    return float(np.abs(difference).max())
 
 
 def _contiguous(columns: Sequence[int], origin: int) -> list[int]:

@@ -24,6 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from federates.tblm import document
 from federates.tblm.document import TblmError
+from federates.tblm.emergency_model import Emergency
+from federates.tblm.flexibility_model import Flexibility
 
 __all__ = [
     "Curve", "Evaluated", "Slopes", "Tblm", "TblmError", "at_frequency", "evaluate", "evaluate_slopes", "from_json", "json_schema",
@@ -33,7 +35,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 Flag = Literal["good", "estimated", "questionable", "bad"]
 CurveSet = Literal["fast", "settled"]
-Trigger = Literal["start", "periodic", "topology", "capacitor", "der", "deviation", "request", "recovery"]
+Trigger = Literal["start", "periodic", "emergency", "topology", "capacitor", "der", "deviation", "request", "recovery"]
 
 SCHEMA: Literal["1.0"] = "1.0"
 LARGEST_BYTES = 64 * 1024
@@ -252,6 +254,8 @@ class Tblm:
     der: DerSummary
     like_feeders: LikeFeeders
     sources: tuple[Source, ...]
+    emergency: Emergency | None = None
+    flexibility: Flexibility | None = None
 
     def curve(self, which: CurveSet) -> Curve:
         """The table of that set; TblmError when the document lacks it."""

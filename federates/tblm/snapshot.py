@@ -21,13 +21,14 @@ from federates.grid.feeder import FeederState
 from federates.grid.load import frequency_response
 from federates.runtime.port import Quality, Sample
 from federates.tblm.model import Source, Trigger
+from federates.tblm.phases import PhaseMatch
 from federates.tblm.study import Base, Study
 
 Floats = NDArray[np.float64]
 
 SCADA_PORTS = (
-    "head_p_w", "head_q_var", "bus_p_w", "bus_q_var", "bus_v_pu", "bus_angle_rad", "f_hz", "tap", "capacitor", "switch",
-    "der_p_w", "der_q_var", "der_status", "der_available_w",
+    "head_p_w", "head_q_var", "bus_p_w", "bus_q_var", "bus_v_pu", "bus_angle_rad", "f_hz", "feeders_closed", "tap", "capacitor",
+    "switch", "der_p_w", "der_q_var", "der_status", "der_available_w",
 )  # fmt: skip
 _USELESS = int(Quality.LOST | Quality.OVERFLOW | Quality.RESTART)
 _SURE = {"good": 0.1, "estimated": 0.5, "questionable": 0.5}
@@ -35,6 +36,7 @@ _UNREAD = 1.0  # relative uncertainty of a load that no meter reports
 _ALIVE_PU = 0.01  # below it a load is without supply
 _Q_FLOOR = 0.2  # a load's reactive power may be corrected by this part of its active power, however small it is itself
 _ROUNDS = 12
+_PHASE_ROUNDS = 2
 _MATCHED = 1e-4  # of the feeder's apparent power
 
 
@@ -77,6 +79,11 @@ class FeederSnapshot:
         """The only value of a port, NaN where it cannot be used."""
         return float(self.known(name)[0])
 
+    def feeders_closed(self, count: int) -> int:
+        """How many of `count` like feeders are in service; all where telemetry does not say."""
+        told = self.known("feeders_closed")
+        return int(min(max(round(float(told[0])), 0), count)) if told.size and np.isfinite(told[0]) else count
+
     def sources(self) -> tuple[Source, ...]:
         """How good each group of values is."""
         return tuple(self._source(name, sample) for name, sample in self.samples.items())
@@ -101,7 +108,10 @@ class FeederSnapshot:
         """What the curves hang on, by the trigger it pulls: switches, capacitors, DER in service; NaN: unknown."""
         der = self.known("der_status")
         service = np.where(np.isnan(der), np.nan, der != DerStatus.TRIP)
-        return {"topology": self.known("switch"), "capacitor": self.known("capacitor"), "der": service}
+        return {
+            "emergency": self.known("feeders_closed"), "topology": self.known("switch"), "capacitor": self.known("capacitor"),
+            "der": service,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,10 +188,10 @@ def _last(port: str, what: str, snapshot: FeederSnapshot, nominal: float, reason
 def allocate(snapshot: FeederSnapshot, study: Study, base: Base) -> Allocation:
     """Loads, at nominal voltage and frequency, with which the model's head flow is the one measured.
 
-    Each load starts at its meter's reading, or at its share of the file's load where there is none. What is left between head
-    measurement and model is spread over the loads in proportion to their power and to how little is known of each, a few rounds
-    over, because losses and voltages answer. Without head measurement the readings stand as they are. StudyError where the flow
-    does not converge.
+    Each load starts at its meter's reading, or at its share of the file's load where there is none, at the file's power factor.
+    What is left between head measurement and model is spread over the loads in proportion to their power and to how little is
+    known of each: first by phase (`phases`), then in total, a few rounds over, because losses and voltages answer. Without head
+    measurement the readings stand as they are. StudyError where the flow does not converge.
     """
     feeder = study.feeder
     read_p, read_q, unsure = _readings(snapshot)
@@ -201,6 +211,12 @@ def allocate(snapshot: FeederSnapshot, study: Study, base: Base) -> Allocation:
     per_p, per_q = frequency_response(np.ones(p0.size), np.ones(p0.size), feeder.load_class, base.f_hz, feeder.model.base_hz)
     nominal_p, nominal_q = taken_p / per_p, taken_q / per_q
     adjusted = 0.0
+    phases, head = PhaseMatch(feeder.load_phases), np.concatenate((snapshot.known("head_p_w"), snapshot.known("head_q_var")))
+
+    def head_with(p_w: Floats, q_var: Floats) -> Floats:
+        study.operate_as_measured(base._replace(load_p_w=p_w / per_p, load_q_var=q_var / per_q))
+        return np.concatenate(feeder.head())
+
     for turn in range(_ROUNDS):
         study.operate_as_measured(base._replace(load_p_w=nominal_p, load_q_var=nominal_q))
         now_p, now_q = feeder.load_power()
@@ -215,12 +231,17 @@ def allocate(snapshot: FeederSnapshot, study: Study, base: Base) -> Allocation:
             continue
         if turn == 1:
             adjusted = float(np.hypot(miss_p, miss_q))
-        if max(abs(miss_p), abs(miss_q)) <= _MATCHED * s_va:
+        by_phase = turn <= _PHASE_ROUNDS and bool(np.isfinite(head).all())
+        if not by_phase and max(abs(miss_p), abs(miss_q)) <= _MATCHED * s_va:
             break
         per_p, per_q = _ratio(now_p, nominal_p, per_p, alive), _ratio(now_q, nominal_q, per_q, alive)
-        taken_p = np.where(alive, now_p, taken_p) + miss_p * _weights(alive * unsure * np.abs(taken_p))
-        weight_q = np.abs(taken_q) + _Q_FLOOR * np.abs(taken_p)
-        taken_q = np.where(alive, now_q, taken_q) + miss_q * _weights(alive * unsure * weight_q)
+        taken_p, taken_q = np.where(alive, now_p, taken_p), np.where(alive, now_q, taken_q)
+        weight_p = alive * unsure * np.abs(taken_p)
+        weight_q = alive * unsure * (np.abs(taken_q) + _Q_FLOOR * np.abs(taken_p))
+        if by_phase:
+            taken_p, taken_q = phases.corrected(taken_p, taken_q, weight_p, weight_q, head, head_with)
+        else:
+            taken_p, taken_q = taken_p + miss_p * _weights(weight_p), taken_q + miss_q * _weights(weight_q)
         nominal_p, nominal_q = taken_p / per_p, taken_q / per_q
     out_p, out_q = feeder.der_power() if feeder.der_names else (np.zeros(0), np.zeros(0))
     return Allocation(

@@ -18,6 +18,7 @@ frequency response, and its own frequency setting, changed alone, yields 0 W wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +89,8 @@ class Study:
         self._v_range = (1.0, 1.0)
         self._rest = Rest(self.feeder)
         self._base: Base | None = None
+        self._whole: tuple[Base, tuple[Floats, Floats]] | None = None
+        self._opened: list[str] = []
         self._loads_at_hz = np.nan
 
     def close(self) -> None:
@@ -96,7 +99,7 @@ class Study:
 
     def operate_as_measured(self, base: Base) -> None:
         """Solve a snapshot itself: its taps, loads and DER. StudyError where the flow does not converge."""
-        self._base = base
+        self._base, self._whole = base, None
         self._loads_at_hz = np.nan
         self._rest.leave()
         self.feeder.restore(base.state)
@@ -117,13 +120,43 @@ class Study:
         storage = np.flatnonzero(self.settings.NP_TYPE == DerType.STORAGE)
         if storage.size:
             fleet.set_p(storage, np.nan_to_num(base.der_p_w)[storage])
-        v = self._terminals()
+        v = self.der_terminals()
         self._v_range = (float(v.min()) / base.v_pu, float(v.max()) / base.v_pu)
         out = fleet.settle(v, base.f_hz, base.der_available_w, in_service=base.der_in_service)
         # Set-points and limits that telemetry does not carry show as a difference to the model, kept while the DER is in service.
         self._offset_p_w = np.where(base.der_in_service & np.isfinite(base.der_p_w), base.der_p_w - out.p_w, 0.0)
         self._offset_q_var = np.where(base.der_in_service & np.isfinite(base.der_q_var), base.der_q_var - out.q_var, 0.0)
         self._der0 = (out.p_w + self._offset_p_w, out.q_var + self._offset_q_var)
+
+    def ders_at_rest(self) -> tuple[DerFleet | None, tuple[Floats, Floats]]:
+        """A copy of the DER as `begin` found them, to be stepped in time (None without DER), and what they give, W and var."""
+        self._begun()
+        if self.settings is None or self._fleet is None:
+            return None, self._der0
+        copy = DerFleet(self.settings)
+        copy.restore(self._fleet.state())
+        return copy, self._der0
+
+    def curtail(self, load_left: Floats, der_left: Floats, opened: Sequence[str] = ()) -> None:
+        """From now on this part [n_loads] of each load, the DER [n_der] of which more than half is left, and these lines open, until
+        `restore_all`. StudyError without a snapshot."""
+        base, der0 = self._begun(), self._der0
+        self._whole = base, der0
+        p_w, q_var = base.load_p_w * load_left, base.load_q_var * load_left
+        on = base.der_in_service & (der_left > 0.5)
+        self._base, self._der0 = base._replace(load_p_w=p_w, load_q_var=q_var, der_in_service=on), (der0[0] * on, der0[1] * on)
+        self._opened = [line for line in opened if self.feeder.set_switch(line, False)]
+        self._loads_at_hz = np.nan
+
+    def restore_all(self) -> None:
+        """Take back what `curtail` did."""
+        if self._whole is None:
+            return
+        self._base, self._der0 = self._whole
+        self._whole = None
+        for line in self._opened:
+            self.feeder.set_switch(line, True)
+        self._loads_at_hz = np.nan
 
     # ---- the two kinds of point
 
@@ -207,7 +240,7 @@ class Study:
         except FeederError as error:
             raise StudyError(str(error)) from error
 
-    def _terminals(self) -> Floats:
+    def der_terminals(self) -> Floats:
         """Voltages that the DERs see, [n, 3]; a DER of one or two phases sees their mean in the first column."""
         v = self.feeder.der_v_pu()
         if self._three.all():
@@ -235,7 +268,7 @@ class Study:
         lowered the voltage, and never rest."""
         base, fleet = self._begun(), self._fleet
         assert fleet is not None
-        out = fleet.steady(self._terminals(), f_hz, base.der_available_w, horizon_s=horizon_s, in_service=state.in_service)
+        out = fleet.steady(self.der_terminals(), f_hz, base.der_available_w, horizon_s=horizon_s, in_service=state.in_service)
         in_service = state.in_service & (out.status != DerStatus.TRIP)
         ceasing = (out.status == DerStatus.MOMENTARY_CESSATION) | (out.status == DerStatus.CEASE_TO_ENERGIZE)
         ceased = in_service & (state.ceased | ceasing)

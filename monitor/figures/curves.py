@@ -13,7 +13,6 @@ from monitor.page import Section, heading, paragraph, table
 from monitor.results import Results
 
 _SETS: tuple[tuple[CurveSet, str, str], ...] = (("fast", COLOURS[0], "circle"), ("settled", COLOURS[1], "square"))
-_LONGEST = 240
 _AXIS = {"v": "bus voltage (pu)", "f": "frequency (Hz)"}
 
 
@@ -36,7 +35,7 @@ def section(results: Results) -> Section | None:
         tblms = results.tblms(bus)
         if tblms:
             usable = [tblm for tblm in tblms if tblm.quality.flag != "bad"] or tblms
-            blocks += _bus(usable[-1], verification(results, bus))
+            blocks += _bus(usable[-1], verification(results, bus), results.nominal_hz)
     if not blocks:
         return None
     explanation = paragraph(
@@ -58,12 +57,13 @@ def verification(results: Results, bus: str) -> list[dict[str, Any]]:
     return last
 
 
-def _bus(tblm: Tblm, points: list[dict[str, Any]]) -> list[Any]:
+def _bus(tblm: Tblm, points: list[dict[str, Any]], nominal_hz: float | None) -> list[Any]:
     from bokeh.models.glyphs import Scatter
 
     point, s_base = tblm.operating_point, tblm.bus.S_base_VA
     divisor, prefix = engineering(max(abs(point.P_W), abs(point.Q_var)))
-    f0 = 50.0 if abs(point.f_Hz - 50.0) < abs(point.f_Hz - 60.0) else 60.0
+    axis_hz = tblm.curve("fast").axes.f_Hz
+    f0 = min(axis_hz, key=lambda f_hz: abs(f_hz - point.f_Hz)) if nominal_hz is None else nominal_hz
     figures = []
     for axis, quantity in (("v", 0), ("v", 1), ("f", 0)):
         fig = plot(f"{'PQ'[quantity]} ({prefix}{('W', 'var')[quantity]})", _AXIS[axis], height=360)
@@ -84,7 +84,7 @@ def _bus(tblm: Tblm, points: list[dict[str, Any]]) -> list[Any]:
         paragraph(
             f"TBLM {tblm.version.seq}, published at t = {published:.2f} s because of: {tblm.quality.trigger}; quality "
             f"{tblm.quality.flag}"
-            + (f" ({reasons if len(reasons) <= _LONGEST else reasons[:_LONGEST] + ' ...'})" if reasons else "")
+            + (f" ({reasons})" if reasons else "")
             + f". Curves over V at {f0:g} Hz, over f at {point.V_pu:.4f} pu.",
             css="note",
         ),

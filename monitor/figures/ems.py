@@ -29,8 +29,6 @@ QUANTITIES = {
 _ALIKE = 0.02
 """Errors that differ by less than this share of the larger one are called alike."""
 _MOST_ROWS = 30
-_NADIR_S = 120.0
-"""The EMS foretells the lowest frequency within this time of the loss of a generator."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +96,12 @@ def _judge(row: Mapping[str, Any]) -> Iterable[Judged]:
 
 
 def _judge_frequency(row: Mapping[str, Any], results: Results) -> Iterable[Judged]:
+    """The lowest frequency that was published between the loss and the last comparison, at the small steps of an emergency."""
     if row["kind"] != "generator" or row["horizon"] != "settled":
         return
-    t_s = row["t_ns"] / 1e9
+    t_s, until_s = row["t_ns"] / 1e9, row["compared_ns"] / 1e9
     for vector in frequencies(results)[:1]:
-        after = vector.values[(vector.t_s >= t_s) & (vector.t_s <= t_s + _NADIR_S), 0]
+        after = vector.values[(vector.t_s >= t_s) & (vector.t_s <= until_s), 0]
         if after.size:
             true = float(after.min())
             errors = [float((row[f"predicted_with_{way}"] or {}).get("nadir_hz", np.nan)) - true for way in ("tblm", "constant")]
@@ -144,8 +143,9 @@ def section(results: Results) -> Section | None:
         return None
     explanation = paragraph(
         "At every scan the EMS solves the network as it is and after each outage, twice: with the P(V, f) and Q(V, f) of the "
-        "TBLMs, and with P and Q held constant. When one of these outages then really happens, both predictions are judged by what "
-        "followed. This is what a TBLM is for."
+        "TBLMs, and with P and Q of the TBLM buses held constant; all other load follows voltage and frequency as the EMS's own "
+        "model says, both times. When one of these outages then really happens, both predictions are judged by what followed. This "
+        "is what a TBLM is for."
     )
     return Section("ems", "EMS predictions against the truth", [explanation, *blocks])
 
@@ -160,6 +160,7 @@ def _outcome_blocks(found: Sequence[Judged]) -> list[Any]:
         tag("div", paragraph(head if sentences else none), tag("ul", *(tag("li", s) for s in sentences)), css="finding"),
         _findings_table(found),
         paragraph(
+            "P and Q are those of the whole bus, its native load included. "
             f"{VIEWS['change']}: load that drifted between the scan and the event is taken out of either way. "
             f"{VIEWS['at_voltage']}: no power flow is involved; the curves are asked at the voltage and frequency that came, and "
             f"constant P, Q is the power before the event. Alike: the sizes differ by less than {100 * _ALIKE:.0f} %.",
@@ -231,7 +232,7 @@ def _outcome_table(found: Sequence[Judged]) -> Html:
         alone = change.get((item.event, item.t_s, item.bus, item.horizon, item.quantity))
         errors = [_value(error, unit, sign=True) for error in (item.with_tblm, item.with_constant)]
         changes = [_value(error, unit, sign=True) for error in (alone.with_tblm, alone.with_constant)] if alone else ["-", "-"]
-        place = [f"{item.event} at {item.t_s:.0f} s", item.bus, item.horizon, name, _value(item.truth, unit)]
+        place = [f"{item.event} at {item.t_s:.0f}\u00a0s", item.bus, item.horizon, name, _value(item.truth, unit)]
         rows.append([*place, *errors, item.nearer, *changes])
     headers = [
         "Event",

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from monitor.figures.style import QUIET, TBLM, draw, hover, plot
-from monitor.page import heading, paragraph, table
+from monitor.page import Html, heading, paragraph, table, tag
 from monitor.results import Results
 
-_LONGEST_REASON = 140
+_ISLANDED = "islanded"
+"""The reason that an EMS gives for a contingency without a power flow because it cuts buses off."""
 _MODES = {"tblm": "its newest TBLM", "last_good": "its last good TBLM, newer ones were rejected", "constant": "constant P, Q"}
 
 
@@ -23,11 +24,22 @@ def ack_blocks(results: Results) -> list[Any]:
     for bus in sorted({str(ack.get("bus", "")) for ack in acks}):
         own = [ack for ack in acks if str(ack.get("bus", "")) == bus]
         reasons = Counter(str(ack.get("reason") or "no reason given") for ack in own if not ack["accepted"])
-        words = "; ".join(f"{count} x {reason[:_LONGEST_REASON]}" for reason, count in reasons.most_common(3))
-        rows.append([bus, sum(bool(ack["accepted"]) for ack in own), sum(reasons.values()), words])
+        words = [_reason(reason, count) for reason, count in reasons.most_common()]
+        rows.append([bus, sum(bool(ack["accepted"]) for ack in own), sum(reasons.values()), Html("".join(words))])
     if not rows:
         return []
-    return [heading("TBLMs as the EMS received them"), table(["Bus", "Accepted", "Rejected", "Why"], rows, numeric=(1, 2))]
+    return [
+        heading("TBLMs as the EMS received them"),
+        paragraph("The first ones are made before any telemetry was delivered; they say so, and are not used.", css="note"),
+        table(["Bus", "Accepted", "Rejected", "Why rejected"], rows, numeric=(1, 2)),
+    ]
+
+
+def _reason(reason: str, count: int) -> Html:
+    """How often, and the reason: the first thing it says, the rest behind a click."""
+    first, _, rest = reason.partition("; ")
+    head = f"{count} x {first}"
+    return tag("details", tag("summary", f"{head} ..."), paragraph(rest)) if rest else tag("div", head)
 
 
 def scan_blocks(results: Results) -> list[Any]:
@@ -43,12 +55,13 @@ def scan_blocks(results: Results) -> list[Any]:
 def _last_scan(federate: str, number: int, scan: Mapping[str, Any]) -> list[Any]:
     rows: list[tuple[float, list[str]]] = []
     pairs: list[tuple[float, float, str]] = []
-    failed = 0
+    failed = islanded = 0
     for contingency in scan["contingencies"]:
         name, kind = contingency["name"], contingency["kind"]
         curves, constant = contingency["with_tblm"], contingency["with_constant"]
         if not (curves["converged"] and constant["converged"]):
-            failed += 1
+            island = _ISLANDED in (curves.get("reason"), constant.get("reason"))
+            islanded, failed = islanded + island, failed + (not island)
             words = ["solved" if way["converged"] else str(way.get("reason", "no solution")) for way in (curves, constant)]
             rows.append((np.inf if curves["converged"] != constant["converged"] else -1.0, [name, kind, "-", *words, "-"]))
             continue
@@ -62,8 +75,9 @@ def _last_scan(federate: str, number: int, scan: Mapping[str, Any]) -> list[Any]
     return [
         heading(f"The last N-1 of {federate}: where both ways differ most"),
         paragraph(
-            f"{number} scans; the last, at t = {scan['scan_ns'] / 1e9:.2f} s, covered {len(scan['contingencies'])} contingencies"
-            + (f", {failed} of which without a solution in at least one of the two ways" if failed else "")
+            f"Scans: {number}. The last, at t = {scan['scan_ns'] / 1e9:.2f} s, covered {len(scan['contingencies'])} contingencies"
+            + (f"; {islanded} of them cut buses off (islanding), which is no power flow of one network" if islanded else "")
+            + (f"; {failed} have no solution in at least one of the two ways" if failed else "")
             + (f". In use: {', '.join(modes)}" if modes else "")
             + ". Nobody knows the truth of an outage that did not happen: a difference says how much the choice matters, not who "
             "is right."

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from federates.runtime.port import NEVER_NS, Floats
 from federates.tblm.model import CurveSet, Tblm, evaluate
-from monitor.figures.lines import Clock, line, steps, time_plot
+from monitor.figures.lines import Clock, line, time_plot
 from monitor.figures.style import COLOURS, CONSTANT, QUIET, TBLM, TRUTH, draw, engineering, legend, single
-from monitor.figures.system import bus_voltages, frequencies
+from monitor.figures.system import bus_voltages, frequencies, transmission_federates
 from monitor.page import Html, Section, heading, paragraph, table, tag
 from monitor.results import Results, Vector
 
@@ -110,7 +110,8 @@ def _held(t_s: Floats, own_t_s: Floats, values: Floats) -> Floats:
 class Predicted:
     """What the TBLM in force foretold at each instant of a `Measured`; NaN before the first and after its validity.
 
-    `p_w`, `q_var`: prediction -> float64 [k]. `moved`: bool [k], V or f had left the TBLM's own operating point.
+    `p_w`, `q_var`: prediction -> float64 [k]. `moved`: bool [k], V or f were no longer what they truly were when the TBLM's own
+    values were measured; a measurement that is off from the start has not moved.
     """
 
     p_w: dict[str, Floats]
@@ -138,7 +139,9 @@ def predicted(tblms: Sequence[Tblm], truth: Measured) -> Predicted:
         for which in get_args(CurveSet):
             p_w[which][rows], q_var[which][rows], _ = evaluate(tblm.curve(which), v, f)
         p_w["constant"][rows], q_var["constant"][rows] = own.P_W, own.Q_var
-        moved[rows] = (np.abs(v - own.V_pu) >= _MOVED_V_PU) | (np.abs(f - own.f_Hz) >= _MOVED_HZ)
+        then = np.array([tblm.t_valid.t_meas_ns / 1e9])
+        v_then, f_then = _held(then, truth.t_s, truth.v_pu), _held(then, truth.t_s, truth.f_hz)
+        moved[rows] = (np.abs(v - v_then) >= _MOVED_V_PU) | (np.abs(f - f_then) >= _MOVED_HZ)
     return Predicted(p_w, q_var, moved)
 
 
@@ -168,11 +171,11 @@ def _bus(results: Results, clock: Clock, bus: str, tblms: Sequence[Tblm]) -> lis
     blocks: list[Any] = [
         heading(f"Bus {bus}"),
         paragraph(f"{len(tblms)} TBLMs; S base {s_base / divisor:.3g} {prefix}VA; measured: {truth.source}.", css="note"),
+        *_reconciled(results, bus, truth),
     ]
     for values, guess, word, unit in ((truth.p_w, guesses.p_w, "active", "W"), (truth.q_var, guesses.q_var, "reactive", "var")):
         fig = time_plot(clock, f"{word} power, bus {bus} ({prefix}{unit})", height=260)
-        constant = steps(truth.t_s, guess["constant"] / divisor, clock.end_s)
-        line(fig, clock, *constant, _WORDS["constant"], CONSTANT, "dotdash", 1.2)
+        line(fig, clock, truth.t_s, guess["constant"] / divisor, _WORDS["constant"], CONSTANT, "dotdash", 1.2)
         line(fig, clock, truth.t_s, guess["fast"] / divisor, f"TBLM, {_WORDS['fast']}", COLOURS[4], "dashed", 1.2)
         line(fig, clock, truth.t_s, guess["settled"] / divisor, f"TBLM, {_WORDS['settled']}", TBLM, width=1.6)
         line(fig, clock, truth.t_s, values / divisor, "measured", TRUTH, width=1.1)
@@ -180,6 +183,37 @@ def _bus(results: Results, clock: Clock, bus: str, tblms: Sequence[Tblm]) -> lis
         legend(fig)
         blocks.append(fig)
     return [*blocks, *_statistics(truth, guesses, s_base)]
+
+
+def _reconciled(results: Results, bus: str, truth: Measured) -> list[Html]:
+    """The load of the whole bus beside that of the feeders that the TBLM stands for, at the start and at the end."""
+    totals: list[Series | None] = []
+    for quantity in ("load_p_w", "load_q_var"):
+        vectors = [results.vector(name) for name in results.find(quantity) if bus in results.layouts[name].columns]
+        transmission = [vector for vector in vectors if vector.layout.federate in transmission_federates(results)]
+        totals.append(_of_bus(transmission, bus))
+    known = [series for series in totals if series]
+    if len(known) < 2 or not len(truth.t_s):
+        return []
+    rows = []
+    for words, at in (("start", 0), ("end", -1)):
+        t_s = truth.t_s[[at]]
+        cells = [words, f"{t_s[0]:.6g}"]
+        for series, of_feeders in zip(known, (truth.p_w, truth.q_var), strict=True):
+            whole, feeders = float(_held(t_s, *series)[0]), float(of_feeders[at])
+            cells += [f"{value / 1e6:.2f}" for value in (feeders, whole - feeders, whole)]
+        rows.append(cells)
+    parts = ("feeders", "native", "whole bus")
+    headers = ["At", "t (s)", *(f"{name}, {part} ({unit})" for name, unit in (("P", "MW"), ("Q", "Mvar")) for part in parts)]
+    return [
+        paragraph(
+            "Everything below is the power of the feeders at this bus, for which the TBLM stands. The bus has native load besides, "
+            "which no feeder models; the EMS adds it from its own measurement of the whole bus. Native Q below zero stands for "
+            "compensation that the network file counts in the load of the bus.",
+            css="note",
+        ),
+        table(headers, rows, numeric=range(1, 8)),
+    ]
 
 
 def _published(fig: Any, clock: Clock, tblms: Sequence[Tblm], values: Floats, divisor: float, truth: Measured) -> None:
@@ -210,8 +244,8 @@ def _statistics(truth: Measured, guesses: Predicted, s_base: float) -> list[Html
         return [paragraph("No measurement falls into the time in which one of these TBLMs was in force.", css="note")]
     headers = [f"{what} {name}" for what in ("RMS,", "Max,") for name in _WORDS]
     note = (
-        f"Size of the error in % of S. Moved: by {_MOVED_V_PU} pu or {_MOVED_HZ} Hz or more since the TBLM's own measurement, "
-        "which is where curves can differ from constant P, Q at all."
+        f"Size of the error in % of S. Moved: by {_MOVED_V_PU} pu or {_MOVED_HZ} Hz or more since the TBLM's values were measured, "
+        "by their true values: there curves can differ from constant P, Q."
     )
     verdict = tag("p", "; ".join(sentences) + ".", css="finding")
     return [verdict, table(["When", "", "Points", *headers], rows, numeric=range(2, 9)), paragraph(note, css="note")]

@@ -1,4 +1,7 @@
-"""Lines and bands over simulated time, thinned so that every extreme stays."""
+"""Steps and bands over simulated time, thinned so that every extreme stays.
+
+A recorded value holds until the next one, so it is drawn as a step: a slope would show values that nobody computed.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ MOST_LINES = 12
 _DASHES = ("solid", "dashed", "dotdash")
 _POINTS = 1600
 _LINES = "lines"
+_FLOORS = 8
+"""Names of marks that are close together stand above each other, on so many floors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,31 +59,32 @@ def time_plot(clock: Clock, y_label: str, height: int = 280, window_s: tuple[flo
 
     start, end = window_s or (0.0, clock.end_s)
     fig = plot(y_label, clock.label, height, x_range=(start / clock.scale, max(end, start + 1e-9) / clock.scale), **options)
-    last = -np.inf
+    last, floor = -np.inf, 0
     for t_s, name in clock.marks:
         if start <= t_s <= end:
             rule(fig, t_s / clock.scale, "height", "#b4bdc6", "dotted")
-            if t_s - last >= (end - start) / 60:  # else its name would cover the one before
-                look: dict[str, Any] = {"text": name, "text_font_size": "10px", "text_color": "#5b6875", "x_offset": 2}
-                fig.add_layout(Label(x=t_s / clock.scale, y=2, y_units="screen", **look))
-                last = t_s
+            floor = (floor + 1) % _FLOORS if t_s - last < (end - start) / 40 else 0  # else its name would cover the one before
+            look: dict[str, Any] = {"text": name, "text_font_size": "10px", "text_color": "#5b6875", "x_offset": 2}
+            fig.add_layout(Label(x=t_s / clock.scale, y=2 + 11 * floor, y_units="screen", **look))
+            last = t_s
     return fig
 
 
-def steps(t_s: Floats, values: Floats, end_s: float) -> tuple[Floats, Floats]:
-    """What keeps its value until the next one, as points to draw: each value [k, ...] at its own time and at the next (or end)."""
-    until = np.append(t_s[1:], max(end_s, t_s[-1])) if len(t_s) else t_s
-    return np.stack([t_s, until], axis=1).ravel(), np.repeat(values, 2, axis=0)
+def held(t_s: Floats, values: Floats, end_s: float) -> tuple[Floats, Floats]:
+    """Times [k] and values [k, ...], the last of which holds until the end: [k + 1], or as they are where they reach it."""
+    if not len(t_s) or t_s[-1] >= end_s:
+        return t_s, values
+    return np.append(t_s, end_s), np.concatenate([values, values[-1:]])
 
 
 def line(
     fig: figure, clock: Clock, t_s: Floats, y: Floats, name: str, colour: str, dash: str = "solid", width: float = 1.6
 ) -> None:
-    """A line over time, thinned so that every peak stays."""
-    from bokeh.models.glyphs import Line
+    """A stepped line over time, thinned so that every peak stays."""
+    from bokeh.models.glyphs import Step
 
     keep = thin(y)
-    glyph = Line(x="x", y="y", line_color=colour, line_dash=dash, line_width=width)
+    glyph = Step(x="x", y="y", mode="after", line_color=colour, line_dash=dash, line_width=width)
     drawn = draw(fig, glyph, {"x": single(t_s[keep] / clock.scale), "y": single(y[keep])}, name)
     tool: Any = next((tool for tool in fig.tools if tool.name == _LINES), None)
     if tool is None:
@@ -89,7 +95,7 @@ def line(
 
 def band(fig: figure, clock: Clock, t_s: Floats, values: Floats, name: str, colour: str) -> None:
     """Minimum, mean and maximum over the columns of `values` [k, n], thinned so that the extremes stay."""
-    from bokeh.models.glyphs import Line, VArea
+    from bokeh.models.glyphs import Step, VAreaStep
 
     low, high = np.fmin.reduce(values, axis=1), np.fmax.reduce(values, axis=1)
     finite = np.isfinite(values)
@@ -100,9 +106,9 @@ def band(fig: figure, clock: Clock, t_s: Floats, values: Floats, name: str, colo
         return
     keep = np.union1d(thin(low), thin(high))
     columns = {"x": t_s[keep] / clock.scale, "low": low[keep], "high": high[keep], "mean": mean[keep]}
-    area = VArea(x="x", y1="low", y2="high", fill_color=colour, fill_alpha=0.22)
+    area = VAreaStep(x="x", y1="low", y2="high", step_mode="after", fill_color=colour, fill_alpha=0.22)
     shaded = draw(fig, area, {key: single(column) for key, column in columns.items()}, f"{name}: min to max")
-    drawn = draw(fig, Line(x="x", y="mean", line_color=colour, line_width=1.6), shaded.data_source, f"{name}: mean")
+    drawn = draw(fig, Step(x="x", y="mean", mode="after", line_color=colour, line_width=1.6), shaded.data_source, f"{name}: mean")
     hover(fig, [drawn], (clock.label, "@x{0.000}"), ("min", "@low{0.0000}"), ("mean", "@mean{0.0000}"), ("max", "@high{0.0000}"))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.figures.lines import Clock, line, lines_or_band, steps, time_plot
+from monitor.figures.lines import Clock, held, line, lines_or_band, time_plot
 from monitor.figures.style import COLOURS, engineering, legend
 from monitor.page import Section, heading, paragraph
 from monitor.results import Results
@@ -80,10 +80,10 @@ def _status(results: Results, clock: Clock, federate: str) -> list[Any]:
     status = results.vector(f"{federate}.status")
     codes = np.unique(status.values[np.isfinite(status.values)])
     words = {float(code): word.replace("_", " ") for code, word in re.findall(r"(\d+) ([A-Za-z_]+)", status.layout.port.doc)}
-    fig = time_plot(clock, "number of DER", height=200)
+    fig = time_plot(clock, "number of DER", height=200, y_range=(0.0, 1.15 * status.values.shape[1]))
     for k, code in enumerate(codes):
         count = (status.values == code).sum(axis=1).astype(np.float64)
-        line(fig, clock, *steps(status.t_s, count, clock.end_s), words.get(code, f"status {code:g}"), COLOURS[k % len(COLOURS)])
+        line(fig, clock, *held(status.t_s, count, clock.end_s), words.get(code, f"status {code:g}"), COLOURS[k % len(COLOURS)])
     legend(fig)
     return [
         heading(f"{federate}: how many DER are in which status"),
@@ -114,7 +114,7 @@ def meter_section(results: Results, clock: Clock) -> Section | None:
         if not np.isfinite(percent).any():
             continue
         fig = time_plot(clock, "meters heard from (%)", height=240, y_range=(0.0, 104.0))
-        lines_or_band(fig, clock, *steps(vector.t_s, percent, clock.end_s), vector.layout.columns, "groups of meters")
+        lines_or_band(fig, clock, *held(vector.t_s, percent, clock.end_s), vector.layout.columns, "groups of meters")
         legend(fig)
         last = percent[-1][np.isfinite(percent[-1])]
         blocks += [

@@ -22,25 +22,20 @@ def frequencies(results: Results) -> list[Vector]:
     So that what SCADA repeats of it is not taken for another frequency.
     """
     names = [name for name, layout in results.layouts.items() if layout.port.unit == "Hz" and layout.port.size == 1]
-    own = [name for name in names if results.layouts[name].federate in _transmission(results)]
+    own = [name for name in names if results.layouts[name].federate in transmission_federates(results)]
     return [results.vector(name) for name in own or names]
 
 
 def bus_voltages(results: Results) -> list[Vector]:
     """Voltages of transmission buses in pu, TBLM buses first."""
-    names = [f"{federate}.{port}" for federate in _transmission(results) for port in ("v_pu", "all_v_pu")]
+    names = [f"{federate}.{port}" for federate in transmission_federates(results) for port in ("v_pu", "all_v_pu")]
     return [results.vector(name) for name in names if name in results.layouts]
 
 
-def _transmission(results: Results) -> list[str]:
+def transmission_federates(results: Results) -> list[str]:
     """Federates that publish a frequency and, in pu, voltages of buses."""
     publishers = [results.layouts[name].federate for name in results.find("f_hz", "Hz")]
     return [f for f in publishers if {f"{f}.v_pu", f"{f}.all_v_pu"} & set(results.layouts)]
-
-
-def nominal_hz(f_hz: np.ndarray) -> float:
-    """50 or 60 Hz, whichever the run was nearer to."""
-    return 50.0 if abs(np.nanmedian(f_hz) - 50.0) < abs(np.nanmedian(f_hz) - 60.0) else 60.0
 
 
 def section(results: Results, clock: Clock) -> Section | None:
@@ -50,22 +45,23 @@ def section(results: Results, clock: Clock) -> Section | None:
         values = vector.values[:, 0]
         if not np.isfinite(values).any():
             continue
-        nominal = nominal_hz(values)
+        nominal = results.nominal_hz
+        middle = float(np.nanmedian(values)) if nominal is None else nominal
         name = f"{vector.layout.federate}.{vector.layout.port.name}"
         blocks += [
             heading(f"System frequency ({name})"),
             paragraph(
-                f"Lowest {np.nanmin(values):.3f} Hz, highest {np.nanmax(values):.3f} Hz. Good is a line near {nominal:g} Hz that "
-                "returns after every disturbance; dotted vertical lines are the events of the scenario, numbered as in the table "
-                "of events."
+                f"Lowest {np.nanmin(values):.3f} Hz, highest {np.nanmax(values):.3f} Hz. Good is a line near "
+                f"{'its nominal value' if nominal is None else f'{nominal:g} Hz (nominal)'} that returns after every disturbance; "
+                "dotted vertical lines are the events of the scenario, numbered as in the table of events."
             ),
         ]
         fig = time_plot(clock, "frequency (Hz)", y_range=at_least(values, _LEAST_HZ))
         line(fig, clock, vector.t_s, values, name, COLOURS[0])
         legend(fig)
         blocks.append(fig)
-        worst = int(np.nanargmax(np.abs(values - nominal)))
-        if abs(values[worst] - nominal) >= _DISTURBED_HZ and clock.end_s > 120.0:
+        worst = int(np.nanargmax(np.abs(values - middle)))
+        if abs(values[worst] - middle) >= _DISTURBED_HZ and clock.end_s > 120.0:
             t_s = float(vector.t_s[worst])
             window = max(0.0, t_s - 20.0), min(clock.end_s, t_s + 60.0)
             inside = (vector.t_s >= window[0]) & (vector.t_s <= window[1])

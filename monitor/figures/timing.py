@@ -34,11 +34,15 @@ def section(results: Results, clock: Clock) -> Section | None:
         paragraph(
             f"The federates computed for {whole / 1e9:.2f} s together"
             + (
-                f"; the whole run took {wall:.2f} s on the wall clock, start-up and exchange included"
+                f"; the run took {wall:.2f} s on the wall clock, from starting the processes to merging the records"
                 if isinstance(wall, int | float)
                 else ""
             )
-            + ". Federates in different processes compute at the same time, so the sum may exceed the wall time."
+            + (
+                ". Federates in different processes compute at the same time, which is why the sum is larger."
+                if isinstance(wall, int | float) and whole / 1e9 > wall
+                else ". What is not computing is start-up, exchange between federates, and writing."
+            )
         ),
         table(headers, rows, numeric=range(1, 7)),
         _bars(list(calls.index), calls["sum"].to_numpy() / 1e9),

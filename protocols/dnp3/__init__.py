@@ -4,7 +4,8 @@ From the wire upwards, one file a layer: `crc` and `link` (frames), `transport` 
 responses), with `values`, `codecs` and `objects` for what they carry. `points` and `database` are the outstation's memory, `events`
 what each master has still to hear. A request goes through `connection` (whose line is it?), `session` (sequence numbers,
 confirmations), `functions` (what to do), `reading` or `control`; the answer leaves through `fragment`. `unsolicited` speaks
-without being asked. `outstation` is the device around all this, `server` its socket, `explain` a frame in prose.
+without being asked. `outstation` is the device around all this, `server` its socket, `serial_server` its serial line, `explain`
+a frame in prose, `inquiry` a master that can only ask.
 
 `master` is the other side, on yadnp3 (extra [hil]; not imported from here), with `master_config` and `yadnp3_callbacks`.
 

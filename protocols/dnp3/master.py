@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -144,7 +145,8 @@ class Master:
         stack = opendnp3.MasterStackConfig()
         stack.link.LocalAddr, stack.link.RemoteAddr = config.address, config.outstation
         stack.master.responseTimeout = _ms(config.response_timeout_s)
-        stack.master.timeSyncMode = opendnp3.TimeSyncMode.__members__[_TIME_SYNC[config.time_sync]]
+        stack.master.timeSyncMode = opendnp3.TimeSyncMode.__members__[_TIME_SYNC[None if config.passive else config.time_sync]]
+        stack.master.ignoreRestartIIN = config.passive
         self._master = channel.AddMaster(config.name, self._soe, self._application, stack)
 
     # -- state
@@ -216,6 +218,12 @@ class Master:
         (state, status), *_ = await self._exchange(lambda done: function(sent, index, done), read)
         known = CommandStatus(status) if status in CommandStatus.__members__.values() else CommandStatus.UNDEFINED
         return CommandResult(state, known)
+
+    async def read_time(self) -> None:
+        """Asks for the outstation's time (g50v1). The stack does not hand it over, and calls the answer bad: it is for whoever reads
+        the octets on the line."""
+        with contextlib.suppress(MasterError):
+            await self._perform("read time", "READ", [opendnp3.Header.Count8(50, 1, 1)])
 
     async def restart(self, *, cold: bool = True) -> float:
         """Restarts the outstation; the seconds it says it needs."""

@@ -34,7 +34,8 @@ class MasterConfig:
     """One master session on a line of its own. Times are seconds.
 
     `time_sync` is "lan", "delay" (measured) or None: how NEED_TIME is answered. `reconnect_s` are the shortest and the longest
-    pause before another attempt to connect. `queue_limit` is the most reports that wait to be read.
+    pause before another attempt to connect. `queue_limit` is the most reports that wait to be read. A `passive` master writes
+    nothing by itself: it neither clears the restart indication nor sets the time.
     """
 
     name: str
@@ -48,6 +49,7 @@ class MasterConfig:
     response_timeout_s: float = 5.0
     reconnect_s: tuple[float, float] = (0.5, 10.0)
     queue_limit: int = 200_000
+    passive: bool = False
 
     def __post_init__(self) -> None:
         if self.time_sync not in ("lan", "delay", None):

@@ -14,6 +14,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from .connection import Connection
 from .database import EventMode
@@ -42,6 +43,16 @@ def tls_context(certificate: Path, key: Path, authority: Path) -> ssl.SSLContext
     return context
 
 
+class Line(Protocol):
+    """What the server asks of one of its lines."""
+
+    def flush(self) -> None:
+        """Send what is due."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
 class OutstationServer:
     """Listens for masters of one outstation. At most `max_connections` at once; further ones are closed at once."""
 
@@ -61,7 +72,7 @@ class OutstationServer:
         self._host, self._port, self._ssl = host, port, ssl_context
         self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lines: set[_Line] = set()
+        self._lines: set[Line] = set()
         self._timer: asyncio.Handle | None = None
         self._service_due = False
 
@@ -137,13 +148,13 @@ class OutstationServer:
             wait_s = (deadline_ns - self.outstation.now_ns()) / 1e9
             self._timer = self._loop.call_later(max(wait_s, _SHORTEST_WAIT_S), self.service)
 
-    def add(self, line: _Line) -> bool:
+    def add(self, line: Line) -> bool:
         if len(self._lines) >= self.max_connections:
             return False
         self._lines.add(line)
         return True
 
-    def remove(self, line: _Line) -> None:
+    def remove(self, line: Line) -> None:
         self._lines.discard(line)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import sys
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ class Link:
             await session.connect()
         except TimeoutError:
             raise NoConnection(f"{self.address}: no connection within {session.comm_params.timeout_connect:g} s") from None
-        except OSError as error:  # also ssl.SSLError and serial.SerialException
+        except (OSError, termios.error) as error:  # also ssl.SSLError and serial.SerialException
             raise NoConnection(f"{self.address}: {str(error) or 'closed by the other end'}{self._hint()}") from error
         self._session = session
         self._answered = False

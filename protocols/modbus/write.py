@@ -111,8 +111,10 @@ def _value(point: Point, registers: bytes, powers: Mapping[str, int]) -> Value |
 def _agrees(point: Point, raw: Value, found: Value | None, powers: Mapping[str, int]) -> bool:
     exponent = powers.get(point.scale_factor or "", 0)
     wanted = value_from_raw(point, raw, exponent)
-    if found is None or isinstance(wanted, (bool, str)) or isinstance(found, str):
+    if isinstance(wanted, str):
         return (found or "") == wanted  # an empty string reads as not implemented
+    if found is None or isinstance(wanted, bool) or isinstance(found, str):
+        return found == wanted
     return abs(found - wanted) <= default_tolerance(point, wanted, exponent)
 
 

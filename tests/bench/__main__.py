@@ -129,6 +129,44 @@ def large(smoke: bool) -> None:
     row("large_9500: memory of its largest process", f"{peak:.0f} MB")
 
 
+def capability(smoke: bool) -> None:
+    """P-Q regions and sensitivities, processor time of one thread (set OPENBLAS_NUM_THREADS=1)."""
+    from tests.bench.capability import ieee9500, large_region, sensitivity_cost, small_region
+    from tests.tblm.capability_case import P_NOW_W, ieee123
+
+    found = small_region()
+    row("IEEE 123, 12 inverters: part of the exact area", f"{100.0 * found.share:.2f} %", "goal >= 99.5 %")
+    row("IEEE 123, 12 inverters: region", f"{found.cpu_s:.2f} s", f"goal <= 0.5 s; {found.corners} corners, {found.solves} solves")
+    for name, make, p_w in (("IEEE 123", ieee123, P_NOW_W), *(() if smoke else (("IEEE 9500", ieee9500, 50e3),))):
+        cost = sensitivity_cost(make, p_w, 1 if name == "IEEE 9500" else 5)
+        times = f"{1e3 * cost.all_voltages_s:.1f} ms", f"{1e3 * cost.head_s:.1f} ms, apart by {cost.apart:.1e} W/W"
+        row(f"{name}: sensitivities, brute force / all voltages", f"{cost.brute_s / cost.all_voltages_s:.1f}", times[0])
+        row(f"{name}: sensitivities, brute force / head only", f"{cost.brute_s / cost.head_s:.1f}", times[1])
+    if not smoke:
+        found = large_region(32)
+        row("IEEE 9500, 100 inverters, 32 directions: region", f"{found.cpu_s:.1f} s", f"goal <= 20 s; {found.corners} corners")
+
+
+def dynamics(smoke: bool) -> None:
+    """The dynamics engine against real time: alone, with 125 ms exchanges, and in the federation with ten feeders."""
+    from scenarios.build import build
+    from scenarios.inventory import take_inventory
+    from scenarios.load import load_scenario
+    from scenarios.run import changed
+    from tests.bench.dynamics import alone
+
+    for case in ("ieee39",) if smoke else ("kundur", "ieee39", "npcc", "wecc"):
+        wall, cpu = alone(case, 2.0 if smoke else 20.0)
+        goal = "goal >= 5" if case == "ieee39" else ""
+        row(f"{case} alone, x real time (x its CPU time)", f"{wall:.1f} ({cpu:.1f})", goal)
+    loaded = changed(load_scenario("ieee39_islanding"), 12.0 if smoke else 60.0, None)
+    made = build(loaded, take_inventory(loaded))
+    for runner in ("local", "helics"):
+        seconds, _ = span_s(made, runner, skip_s=10.0)
+        factor = (made.stop_ns * 1e-9 - 10.0) / seconds
+        row(f"ieee39_islanding in its emergency, {runner}, x real time", f"{factor:.1f}", "goal >= 3")
+
+
 def _scenario(name: str, stop_s: float) -> None:
     from scenarios.build import build
     from scenarios.inventory import take_inventory
@@ -142,13 +180,23 @@ def _scenario(name: str, stop_s: float) -> None:
     row(f"{name}, {stop_s:g} s: HELICS / plain loop", f"{spread / plain:.2f}", f"{spread:.1f} s / {plain:.1f} s, {calls} calls")
 
 
+def hil(smoke: bool) -> None:
+    """Real devices: fallbacks on the wire, and lateness of the gatekeeper's loop."""
+    from tests.bench.hil import measure
+
+    measure(smoke, row)
+
+
 BENCHES: dict[str, Callable[[bool], None]] = {
     "federation": federation,
     "values": values,
     "curves": curves,
     "feeders": feeders,
+    "capability": capability,
     "quickstart": quickstart,
+    "dynamics": dynamics,
     "large": large,
+    "hil": hil,
 }
 
 

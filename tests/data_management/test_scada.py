@@ -283,3 +283,18 @@ def test_conforms() -> None:
     bad = ChannelParams(latency_s=0.4, sigma=0.9, loss=0.2, duplicate=0.2)
     params = Scada("scada", (HEAD, SWITCH, FREQUENCY), telemetry=bad, control=bad)
     assert check_federate(Spec("scada", "federates.data_management.scada:ScadaFederate", params), periods=20) == []
+
+
+def test_another_value_beside_the_same_time_replaces_the_first() -> None:
+    """At the start a device publishes twice at one instant: what it shows when the coupled start has ended is what counts."""
+
+    def settled(port: str, t_s: float) -> list[float]:
+        return [1000.0, 2000.0] if port == "head_p_w" else [1.0, 0.0 if t_s < 1.0 else 1.0]
+
+    federate = ScadaFederate(CLEAN)
+    federate.start(0)
+    shown: dict[str, Sample] = {}
+    for t_ns in (0, 200 * MS_NS, 2 * S_NS, 2 * S_NS + 200 * MS_NS):
+        inputs: dict[str, Any] = {g.port: Sample.of(settled(g.port, t_ns / S_NS), 0) for g in CLEAN.groups}
+        shown |= federate.step(t_ns, {**inputs, "soe": (), "command": ()}).outputs
+    assert shown["switch"].values.tolist() == [1.0, 1.0] and shown["switch"].times_ns.tolist() == [0, 0]

@@ -27,4 +27,5 @@ def truth(engine: Transmission, f_hz: float = 60.0, scale: float = 1.0) -> Telem
 
     flow = engine.solve_with_curves({bus: load(bus) for bus in BUSES})
     status = np.array([float(engine.is_closed(name)) for name in engine.branch_names])
-    return Telemetry(0, f_hz, flow.v_pu, flow.bus_p_w, flow.bus_q_var, status, flow.generator_p_w)
+    running = np.array([float(engine.is_running(name)) for name in engine.generator_names])
+    return Telemetry(0, f_hz, flow.v_pu, flow.bus_p_w, flow.bus_q_var, status, flow.generator_p_w, running)

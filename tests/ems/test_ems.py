@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 from case39 import BUSES, CASE39, LOADS, truth
 from documents import document, exponential, tblm
@@ -18,7 +19,7 @@ from federates.grid.fleet import FrequencySettings
 from federates.grid.transmission import Transmission
 from federates.runtime.conformance import check_federate
 from federates.runtime.federate import S_NS, Spec
-from federates.runtime.port import Document, Port, Sample
+from federates.runtime.port import Document, Event, Port, Sample
 
 FEEDER = builtin_feeder("ieee13")
 FEEDS = tuple(Feed(f"tblm{bus}", bus, (FEEDER,)) for bus in BUSES)
@@ -49,8 +50,8 @@ def without(name: str, f_hz: float = 60.0, scale: float = 1.0) -> Telemetry:
 def inputs(now: Telemetry, t_ns: int, papers: Mapping[str, Document] = PAPERS) -> dict[str, Any]:
     """What the transmission system sends, and the TBLMs."""
     named: dict[str, Any] = {"f_hz": [now.f_hz], "all_v_pu": now.v_pu, "load_p_w": now.load_p_w, "load_q_var": now.load_q_var}
-    named |= {"line_status": now.line_status, "gen_p_w": now.gen_p_w}
-    return {**papers, **{name: Sample.of(values, t_ns) for name, values in named.items()}}
+    named |= {"line_status": now.line_status, "gen_p_w": now.gen_p_w, "gen_status": now.gen_status}
+    return {**papers, "soe": (), **{name: Sample.of(values, t_ns) for name, values in named.items()}}
 
 
 def run(after: Telemetry, papers: Mapping[str, Document] = PAPERS, stop_s: int = 8) -> list[dict[str, Any]]:
@@ -171,3 +172,35 @@ def measured(port: Port, t_ns: int) -> Any:
 def test_conforms() -> None:
     params = replace(PARAMS, scan_ns=3600 * S_NS)
     assert check_federate(Spec("ems", "federates.ems.ems:EmsFederate", params), measured, periods=2) == []
+
+
+def test_in_an_emergency_a_loss_is_dated_and_compared_by_its_own_samples() -> None:
+    """Lost at 4.5 s: the event wakes the EMS a millisecond later; samples of 20 ms, comparisons of 6.5 s and of 7.5 s."""
+    federate = EmsFederate(PARAMS)
+    federate.start(0)
+    event_ns, after = 4_500_000_000, without("15-16")
+    came, t_ns, asked = [], 0, None
+    while t_ns < 9 * S_NS:
+        seen_ns = max(t_ns - 1, 0) // 20_000_000 * 20_000_000  # the newest that was published before
+        values = inputs(after if seen_ns >= event_ns else at_rest(), seen_ns)
+        rows = (Event(event_ns, "grid.soe", 1, {"event": "open_line"}),) if t_ns == event_ns + 1_000_000 else ()
+        step = federate.step(t_ns, {**values, "soe": rows})
+        came += [(t_ns, row) for row in step.outputs.get("outcome", {"outcomes": []})["outcomes"]]
+        asked = step.next_ns or asked
+        wakes = [(t_ns // S_NS + 1) * S_NS, event_ns + 1_000_000, asked or 0]
+        t_ns = min(wake for wake in wakes if wake > t_ns)
+    assert [(t, row["t_ns"], row["compared_ns"], row["horizon"]) for t, row in came] == [
+        (6_501_000_000, event_ns, 6_500_000_000, "fast"),
+        (7_501_000_000, event_ns, 7_500_000_000, "settled"),
+    ]
+
+
+def test_a_generator_at_no_power_is_not_lost_and_one_that_trips_at_no_power_is() -> None:
+    idle = replace(at_rest(), gen_p_w=np.where(np.arange(10) == 0, 0.0, at_rest().gen_p_w))
+    out = replace(idle, gen_status=np.where(np.arange(10) == 0, 0.0, 1.0))
+    federate = EmsFederate(replace(PARAMS, scan_ns=3600 * S_NS))
+    steps = []
+    for k, now in enumerate((at_rest(), idle, idle, idle, idle, idle, out, out, out, out, out), start=1):
+        steps.append(dict(federate.step(k * S_NS, inputs(now, k * S_NS)).outputs))
+    came = [row for rows in outcomes(steps).values() for row in rows]
+    assert [(row["event"], row["t_ns"]) for row in came] == [("G30", 7 * S_NS)] * 2

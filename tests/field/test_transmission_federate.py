@@ -9,9 +9,13 @@ import pandapower as pp
 import pytest
 from pandapower import networks
 
+from federates.field.bulk import native_of
 from federates.field.transmission import Attachment, Transmission, TransmissionFederate
 from federates.grid.emergency import EmergencyThresholds
 from federates.grid.fleet import FrequencySettings
+from federates.grid.native_shedding import SheddingBlock
+from federates.grid.relay import Stage
+from federates.grid.transmission import Transmission as Network
 from federates.grid.transmission import TransmissionError, TransmissionModel
 from federates.runtime.conformance import check_federate
 from federates.runtime.federate import MS_NS, S_NS, Spec
@@ -39,7 +43,7 @@ class Run:
     """A federate walked by hand: starts, commits t = 0, then steps."""
 
     def __init__(self, fed_w: float = FED_W, **settings: Any) -> None:
-        more = {key: settings.pop(key) for key in ("thresholds", "emergency_step_ns") if key in settings}
+        more = {key: settings.pop(key) for key in ("thresholds", "emergency_step_ns", "shedding") if key in settings}
         self.federate = TransmissionFederate(Transmission(CASE39, ONE, FrequencySettings(**settings), **more))
         self.federate.start(0)
         self.fed_w = fed_w
@@ -54,19 +58,14 @@ class Run:
         return ids.index(name)
 
 
-def case39(bus_16_mvar: float | None = None) -> Any:
-    """The network file; with the feeders' own reactive power at bus 16 where given."""
-    net = networks.case39()
-    if bus_16_mvar is not None:
-        net.load.loc[net.load.bus == 15, "q_mvar"] = bus_16_mvar
-    return net
-
-
 def test_the_first_commit_draws_what_the_file_says_and_nothing_moves_afterwards() -> None:
     run = Run()
     net = networks.case39()
-    file_w = {int(bus): p for bus, p in zip(net.load.bus, 1e6 * net.load.p_mw, strict=True)}
-    assert run.first["load_p_w"] == pytest.approx([file_w.get(i, 0.0) for i in range(39)], abs=1e-3)
+    for port, column in (("load_p_w", "p_mw"), ("load_q_var", "q_mvar")):
+        drawn = {int(bus): power for bus, power in zip(net.load.bus, 1e6 * net.load[column], strict=True)}
+        assert run.first[port] == pytest.approx([drawn.get(i, 0.0) for i in range(39)], abs=1e-3)
+    pp.runpp(net, numba=False)
+    assert run.first["all_v_pu"] == pytest.approx(net.res_bus.vm_pu.to_numpy(), abs=1e-7)
     for k in range(1, 121):
         outputs = run.step(k * S_NS)
         assert outputs["f_hz"][0] == pytest.approx(60.0, abs=1e-6) and run.answer.next_ns is None and outputs["soe"] == []
@@ -77,7 +76,7 @@ def test_an_outage_moves_voltages_as_pandapower_says() -> None:
     """Up to the losses, which the file's slack takes there and the governed machines share here."""
     run = Run()
     outputs = run.step(S_NS, {"action": "open_line", "line": "15-16"})
-    net = case39(float(run.first["load_q_var"][15]) / 1e6)
+    net = networks.case39()
     line = net.line[(net.line.from_bus == 14) & (net.line.to_bus == 15)].index[0]
     net.line.loc[line, "in_service"] = False
     pp.runpp(net, numba=False)
@@ -89,11 +88,29 @@ def test_an_outage_moves_voltages_as_pandapower_says() -> None:
     assert back["all_v_pu"] == pytest.approx(run.first["all_v_pu"], abs=1e-4)
 
 
+@pytest.mark.parametrize(("fed_w", "fed_var"), [(40e6, 5e6), (120e6, 90e6), (658e6, 90e6)])
+def test_reactive_power_at_a_bus_is_the_files_whatever_its_feeders_draw(fed_w: float, fed_var: float) -> None:
+    """Bus 16 states 329 MW and 32.3 Mvar; feeders of twice that leave no native P, and its power factor."""
+    network = Network(CASE39)
+    p_w, q_var = native_of(network, 15, fed_w, fed_var)
+    assert p_w + fed_w == pytest.approx(max(329e6, fed_w)) and q_var + fed_var == pytest.approx(32.3e6 * max(fed_w / 329e6, 1.0))
+    assert native_of(network, 1, 5e6, 1e6) == (0.0, 0.0), "bus 2 has no load in the file, and no compensation"
+
+
+def test_a_generator_at_no_power_is_in_service_until_it_trips() -> None:
+    run = Run()
+    at = run.index("gen_status", "G30")
+    still = run.step(S_NS, {"action": "set_generator", "generator": "G30", "p_w": 0.0})
+    assert still["gen_status"].tolist() == [1.0] * 10
+    gone = run.step(2 * S_NS, {"action": "trip_generator", "generator": "G30"})
+    assert gone["gen_status"][at] == 0.0 and gone["gen_p_w"][at] == 0.0
+
+
 def test_a_trip_gives_the_initial_slope_and_the_steady_deviation_of_the_closed_forms() -> None:
     """df/dt = -f0 dP / (2 E) of what is left; then droop and native damping share the loss."""
     damping, droop = 1.5, 0.05
     run = Run(native_damping_pu=damping, droop_pu=droop, dead_band_hz=0.0, headroom=1.0, governor="gas")
-    model = run.federate._frequency.model  # type: ignore[union-attr]
+    model = run.federate._bulk.frequency.model  # type: ignore[union-attr]
     lost_w = float(run.first["gen_p_w"][run.index("gen_p_w", "G30")])
     tripped = run.step(S_NS, {"action": "trip_generator", "generator": "G30"})
     assert tripped["soe"][0] == {"event": "trip_generator", "generator": "G30", "p_w": pytest.approx(lost_w, rel=1e-6)}
@@ -116,7 +133,7 @@ def test_a_trip_gives_the_initial_slope_and_the_steady_deviation_of_the_closed_f
 def test_what_the_feeders_draw_moves_frequency_from_the_moment_it_is_published() -> None:
     """Published at 1 s and seen at 2 s: the whole second counts, at the full slope."""
     run = Run(governed_share=0.0, native_damping_pu=0.0)
-    energy = sum(m.rating_va * m.inertia_s for m in run.federate._frequency.model.machines)  # type: ignore[union-attr]
+    energy = sum(m.rating_va * m.inertia_s for m in run.federate._bulk.frequency.model.machines)  # type: ignore[union-attr]
     assert run.step(S_NS)["f_hz"][0] == pytest.approx(60.0, abs=1e-9)
     f_hz = run.step(2 * S_NS, fed_w=FED_W + 10e6)["f_hz"][0]
     assert f_hz - 60.0 == pytest.approx(-60.0 * 10e6 / (2.0 * energy), rel=1e-6)
@@ -133,6 +150,24 @@ def test_native_load_is_damped_once() -> None:
     assert last["load_p_w"][bus_15] / run.first["load_p_w"][bus_15] - 1.0 == pytest.approx(2.0 * df_pu, rel=1e-6)
     native_w = run.first["load_p_w"][bus_16] - FED_W
     assert last["load_p_w"][bus_16] == pytest.approx(FED_W + native_w * (1.0 + 2.0 * df_pu), rel=1e-9)
+
+
+def test_native_load_is_shed_by_stage_at_its_time() -> None:
+    """A stage of 10 % at 59.9 Hz: it picks up at the first look below, and its breaker opens 180 ms later."""
+    block = SheddingBlock(Stage("native", 1, "f_hz", 59.9, 100 * MS_NS, 80 * MS_NS), 0.1)
+    run = Run(shedding=(block,), native_damping_pu=0.0)
+    rows = run.step(S_NS, {"action": "trip_generator", "generator": "G38"})["soe"]
+    t_ns, seen = S_NS, []
+    while t_ns < 5 * S_NS:
+        t_ns = min(run.answer.next_ns or 2**62, (t_ns // S_NS + 1) * S_NS)
+        outputs = run.step(t_ns)
+        seen += [(t_ns, row) for row in outputs["soe"] if row["event"].startswith(("relay", "native"))]
+    assert rows[0]["event"] == "trip_generator"
+    (picked, first), (operated, second), (opened, third) = seen
+    assert [row["event"] for row in (first, second, third)] == ["relay_pickup", "relay_operate", "native_load_shed"]
+    assert operated == picked + 100 * MS_NS and opened == picked + 180 * MS_NS
+    at = run.index("load_p_w", "15")
+    assert outputs["load_p_w"][at] == pytest.approx(0.9 * run.first["load_p_w"][at], rel=1e-6)
 
 
 def test_an_emergency_begins_and_ends_once_and_asks_for_its_steps() -> None:
@@ -176,10 +211,10 @@ def test_a_refused_command_becomes_a_row_and_changes_nothing(command: dict[str, 
 
 def test_the_last_inertia_cannot_be_tripped() -> None:
     run = Run()
-    names = [m.name for m in run.federate._frequency.model.machines]  # type: ignore[union-attr]
-    engine = run.federate._engine
+    names = [m.name for m in run.federate._bulk.frequency.model.machines]  # type: ignore[union-attr]
+    engine = run.federate._bulk.network
     for name in names[:-1]:
-        run.federate._frequency.trip(name, 0.0)  # type: ignore[union-attr]
+        run.federate._bulk.frequency.trip(name, 0.0)  # type: ignore[union-attr]
     outputs = run.step(S_NS, {"action": "trip_generator", "generator": names[-1]})
     assert "last inertia" in outputs["soe"][0]["reason"] and engine.is_running(names[-1])
 

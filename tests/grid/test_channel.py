@@ -120,3 +120,18 @@ def test_a_confirmed_transfer_delivers_each_item_once_over_a_lossy_link() -> Non
 def test_a_dead_link_is_given_up_after_its_attempts() -> None:
     arrived, given_up, _ = _transfer(ChannelParams(loss=1.0), 5, 3, attempts=4)
     assert arrived == [] and given_up == [0, 1, 2]
+
+
+def test_a_transfer_keeps_only_what_is_under_way_and_the_last_keys() -> None:
+    link = ChannelParams(latency_s=0.3, sigma=0.8, loss=0.3, duplicate=0.3)
+    confirmed: Confirmed[int] = Confirmed(Channel(link, 5, "there"), Channel(link, 5, "back"), S_NS, remember=50)
+    arrived: list[int] = []
+    for k in range(500):
+        confirmed.offer(k * S_NS, k, k)
+        arrived += [item for _, item in confirmed.advance(k * S_NS).arrived]
+        assert len(confirmed._items) < 30 and len(confirmed._keys) <= 50
+    while confirmed.next_ns != LOST_NS:
+        arrived += [item for _, item in confirmed.advance(confirmed.next_ns).arrived]
+    assert sorted(arrived) == list(range(500)) and not confirmed._items
+    assert not confirmed.offer(600 * S_NS, 499, 499), "among the last: known again"
+    assert confirmed.offer(600 * S_NS, 3, 3), "long ago: taken for another"

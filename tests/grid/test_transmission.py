@@ -163,10 +163,19 @@ def test_islands_divergence_and_unknown_names_are_typed(system):
 
 
 def test_native_exponents_against_pandapower_constant_impedance():
-    flow = Transmission(TransmissionModel("pandapower:case39", native_exponents=(2.0, 2.0))).solve()
+    """The file states what loads draw at the voltages it solves to: without an outage nothing moves, whatever the exponents."""
+    system = Transmission(TransmissionModel("pandapower:case39", native_exponents=(2.0, 2.0)))
     net = networks.case39()
+    v0_pu, _ = by_pandapower(net)
+    assert np.abs(system.solve().v_pu - v0_pu).max() < 1e-8
+    system.open_line("15-16")
+    flow = system.solve()
+    net.line.loc[(net.line.from_bus == 14) & (net.line.to_bus == 15), "in_service"] = False
+    at = v0_pu[net.load.bus.to_numpy()]
+    net.load[["p_mw", "q_mvar"]] = net.load[["p_mw", "q_mvar"]].div(at**2, axis=0)
     for column in ("const_z_p_percent", "const_z_q_percent"):
         net.load[column] = 100.0
+    assert np.abs(flow.v_pu - v0_pu).max() > 0.02
     v_pu, angle_rad = by_pandapower(net, max_iteration=100)  # its Jacobian leaves the loads' slope out
     assert np.abs(flow.v_pu - v_pu).max() < 1e-8
     assert np.abs(flow.angle_rad - angle_rad).max() < 1e-8

@@ -164,3 +164,19 @@ def test_two_empty_runs_are_not_called_identical(tmp_path: Path) -> None:
 def test_a_directory_that_is_no_run(original: Path, tmp_path: Path) -> None:
     with pytest.raises(NotARunError):
         compare(original, tmp_path / "nowhere")
+
+
+def test_what_the_runs_were_asked_for_is_told_first(original: Path, tmp_path: Path) -> None:
+    other = changed(tmp_path, "grid", lambda t_s, outputs: None)
+    meta = json.loads((other / "meta.json").read_text())
+    (other / "meta.json").write_text(json.dumps({**meta, "seed": 8, "stop_ns": 60 * 10**9}))
+    resolved = "name: a\nseed: 1\nfederates:\n- count: {}\nexpect:\n- {}\n"
+    (original / "scenario.yaml").write_text(resolved.format(10, 1))
+    (other / "scenario.yaml").write_text(resolved.format(11, 2))
+    result = compare(original, other)
+    assert result.identical and [difference.where for difference in result.asked] == [
+        "seed", "length", "scenario.yaml, its first other line",
+    ]  # fmt: skip
+    text = str(result)
+    assert text.index("seed: 7 | 8") < text.index("- count: 10 | - count: 11") < text.index("identical, bit for bit")
+    assert compare(original, original).asked == ()

@@ -39,13 +39,14 @@ def test_quality_and_measurement_time_have_the_shape_of_the_values(run_dir: Path
     assert measured.loc[100.0, "15"] == 95.0
 
 
-def test_a_vector_has_one_row_an_instant_and_a_frame_has_all(tmp_path: Path) -> None:
+def test_an_instant_has_one_row_and_the_matrix_all(tmp_path: Path) -> None:
     count = iter(range(100))
     counter = fake_run.Replay(
         [fake_run.Port("x"), fake_run.Port("y", ids=("a", "b"))], lambda t_s: {"x": [next(count)], "y": [t_s, 1.0]}
     )
     run = load(fake_run.make(tmp_path / "run", 3.0, {"counter": counter}))
-    assert list(run.signal("counter.x").index) == [0.0, 0.0, 1.0, 2.0]
+    assert list(run.matrix("counter.x", "values")[0]) == [0, 0, 10**9, 2 * 10**9]
+    assert list(run.signal("counter.x").index) == list(run.quality("counter.x").index) == [0.0, 1.0, 2.0]
     vector = run.vector("counter.x")
     assert list(vector.t_s) == [0.0, 1.0, 2.0] and list(vector.values[:, 0]) == [1.0, 2.0, 3.0]
     assert run.vector("counter.y").values.shape == (3, 2)

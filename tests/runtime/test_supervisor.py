@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +20,7 @@ from failing import AT_NS, ring
 
 from federates.runtime.federate import MS_NS, S_NS, FederateFailure, Federation, FederationError, Spec
 from federates.runtime.job import Failure, Runner
+from federates.runtime.private import PrivateDirectory, sweep
 from federates.runtime.supervisor import Outcome, Progress, exclusive_run_dir, run
 from federates.runtime.worker import explain
 
@@ -128,9 +129,11 @@ def test_a_worker_that_is_killed_or_stopped_ends_the_run(tmp_path: Path, runner:
     assert strike.seconds_ago < WATCHDOG_NS / S_NS + 5
     assert outcome.exit_code == 3
     assert ("killed by SIGKILL" if number == signal.SIGKILL else "stopped (SIGSTOP)") in outcome.cause
+    assert outcome.t_ns is not None and outcome.ended_ns == outcome.t_ns >= 50 * MS_NS
     if runner == "helics":
-        assert outcome.federate == "c"
-    assert outcome.t_ns is not None and outcome.t_ns >= 50 * MS_NS
+        assert outcome.federate == "c" and outcome.message.startswith("federate c at t = ")
+    else:  # nobody in the process is to blame, and all are concerned
+        assert re.match(r"process local \(federates a, b, c; (none|[abc]) was computing\) at t = ", outcome.message)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["kill", "stop"])
@@ -286,10 +289,26 @@ def test_when_the_supervisor_is_killed_its_processes_end(tmp_path: Path) -> None
         started = list(processes_of(process.pid).values())
         assert len(started) == 3
         process.kill()
-        _, alive = psutil.wait_procs(started, timeout=2)
-    for path in private_dirs(process.pid):  # nobody was left to remove it
-        shutil.rmtree(path)
+        _, alive = psutil.wait_procs(started, timeout=5)
     assert alive == []
+    (left,) = private_dirs(process.pid)  # nobody was left to remove it
+    old_s = time.time() - 60
+    os.utime(left, (old_s, old_s))
+    run(ring(stop_ns=50 * MS_NS), tmp_path / "next", "local")
+    assert private_dirs(process.pid) == []
+
+
+def test_only_what_nobody_holds_is_swept(tmp_path: Path) -> None:
+    held, young, old = PrivateDirectory(tmp_path), PrivateDirectory(tmp_path), PrivateDirectory(tmp_path)
+    (stranger := tmp_path / "gridtandem-1-other").mkdir()
+    for directory in (young, old):
+        os.close(directory._lock)  # as the kernel does when its owner is killed
+    for path in (held.path, old.path, stranger):
+        os.utime(path, (0.0, 0.0))
+    assert sweep(tmp_path) == [old.path]
+    assert held.path.exists() and young.path.exists() and stranger.exists()
+    held.remove()
+    assert not held.path.exists()
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:

@@ -116,6 +116,18 @@ def test_a_death_is_outranked_by_a_failure_that_explains_it() -> None:
     assert trouble and trouble.federate == "b"
 
 
+def test_a_killed_process_is_named_with_all_that_it_hosts_and_who_was_computing() -> None:
+    case = running().does("pair", State.COMPUTING, B, 9 * S_NS)
+    case.ended["pair"] = "its process was killed by SIGKILL"
+    trouble = case.wait(1)
+    assert trouble and (trouble.federate, trouble.t_ns) == ("b", 9 * S_NS)
+    assert trouble.who == "process pair (federates a, b; b was computing)"
+    case = running()
+    case.ended["pair"] = "its process was killed by SIGKILL"
+    trouble = case.wait(1)
+    assert trouble and trouble.federate is None and trouble.who == "process pair (federates a, b; none was computing)"
+
+
 def test_a_dead_broker_is_blamed_at_once() -> None:
     case = running()
     case.ended["broker"] = "its process was killed by SIGKILL"

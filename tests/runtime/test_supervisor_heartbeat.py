@@ -45,9 +45,9 @@ def test_the_last_event_is_text_cut_to_fit(file: Path) -> None:
     assert rows.last_event(1) == (-1, "")
     heart.show_event(Event(3, "scada.alarm", 1, {"text": "ü" * 200}))
     t_ns, text = rows.last_event(1)
-    assert t_ns == 3 and text.startswith('scada.alarm {"text":"') and len(text.encode()) <= 128
+    assert t_ns == 3 and text.startswith("0.000 s  scada: text ü") and 150 < len(text.encode()) <= 192
     heart.show_event(Event(4, "dms.order", 1, {"tap": 3}))
-    assert rows.last_event(1) == (4, 'dms.order {"tap":3}')
+    assert rows.last_event(1) == (4, "0.000 s  dms: tap 3")
     assert rows.last_event(0) == (-1, "")
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.actions import ACTIONS_OF_KIND
 from scenarios.inventory import take_inventory
+from scenarios.kinds import FEDERATE_MODELS
 from scenarios.load import load_scenario
 from scenarios.problem import ScenarioError
+from scenarios.run import changed
 from tests.scenarios.conftest import GOOD
 
 Problems = Callable[[str], list[tuple[int, str]]]
@@ -34,11 +37,11 @@ def test_the_good_one_is_good(problems: Problems) -> None:
         ("name: study\n", "", 1, "name: is missing; write name: (lower-case letters, digits and _, starting with a letter)"),
         ("name: study", "name: My study", 1, "name: 'My study' does not fit; write lower-case letters, digits and _, a letter first"),
         ("12:00:00", "noon", 2, "start: '2024-07-01Tnoon' is text; write a time: 2024-07-01T12:00:00"),
-        ("stop_s: 60", "stop_s: 60\ndevices: [{name: relay}]", 4, "devices: there is no bridge to real devices yet; remove the entries"),
+        ("stop_s: 60", "stop_s: 60\ndevices: [{name: relay}]", 4, "devices[0].map: is missing; write map: (path of the point map, a CSV file)"),
         ("kind: transmission", "kind: transmision", 5, "federates[0].kind: 'transmision' is not known; did you mean 'transmission'?"),
-        ("kind: transmission, ", "", 5, "federates[0].kind: is missing; write one of ami, ders, distribution, ems, meters, scada, tblm, transmission"),
+        ("kind: transmission, ", "", 5, f"federates[0].kind: is missing; write one of {', '.join(sorted(FEDERATE_MODELS))}"),
         ("case39", "case38", 5, "federates[0].network: pandapower has no case 'case38'; did you mean 'case39'?"),
-        ("pandapower:case39", "grid.xml", 5, "federates[0].network: 'grid.xml' is no network; write pandapower:case39, or the path of a .m, .mat or .json case"),
+        ("pandapower:case39", "grid.xml", 5, "federates[0].network: 'grid.xml' is no network; write pandapower:case39, andes:ieee39, or the path of a .m, .mat or .json case"),
         ("pandapower:case39", "my/grid.m", 5, "federates[0].network: there is no file 'my/grid.m' beside the scenario; check the path"),
         ("feeder: ieee13", "feeder: ieee12", 6, "federates[1].feeder: there is no feeder 'ieee12'; did you mean 'ieee123', or the path of an OpenDSS master file"),
         ("feeder: ieee13", "feeder: my/Master.dss", 6, "federates[1].feeder: there is no file 'my/Master.dss' beside the scenario; give the path of an OpenDSS master file"),
@@ -70,7 +73,7 @@ def test_one_thing_wrong(problems: Problems, old: str, new: str, line: int, mess
         ("groups:\n  broker: [grid]", "groups.broker: that is the name of the broker's own process; choose another"),
         ("record:\n  - grid.fhz", "record[0]: grid (transmission) has no output 'fhz'; did you mean 'f_hz'?"),
         ("record:\n  - grid.soe", "record[0]: grid.soe carries events, which are always kept; write a port that carries values"),
-        ("events:\n  - {t_s: 5, to: grid, action: {do: open_switch, switch: s}}", "events[0].action.do: transmission 'grid' takes no 'open_switch'; write one of open_line, close_line, trip_generator, set_generator"),
+        ("events:\n  - {t_s: 5, to: grid, action: {do: open_switch, switch: s}}", f"events[0].action.do: transmission 'grid' takes no 'open_switch'; write one of {', '.join(ACTIONS_OF_KIND['transmission'])}"),
         ("events:\n  - {t_s: 5, to: grid, action: {do: open_lien, line: s}}", "events[0].action.do: 'open_lien' is not known; did you mean 'open_line'?"),
         ("events:\n  - {t_s: 5, to: grid, action: {do: open_line, line: 16-99}}", "events[0].action.line: the network has no line '16-99'; did you mean '16-19'?"),
         ("events:\n  - {t_s: 5, to: grid, action: {do: trip_generator, generator: G3}}", "events[0].action.generator: the network has no generator 'G3'; did you mean 'G39'?"),
@@ -121,9 +124,44 @@ def test_all_problems_at_once_in_the_order_of_the_file(problems: Problems) -> No
     assert [line for line, _ in found] == sorted(line for line, _ in found)
 
 
+def test_one_cause_is_one_message(problems: Problems) -> None:
+    """A name that leads nowhere is told once, with every line that gives it; what hangs on it does not complain too."""
+    more = """\
+  - {name: f34, kind: distribution, feeder: ieee34, grid: gird, bus: "15", count: 10}
+  - {name: t, kind: tblm, feeder: f13}
+  - {name: s, kind: scada, feeder: f31}
+events:
+  - {t_s: 5, to: gird, action: {do: open_line, line: 16-17}}
+record: [gird.f_hz]
+"""
+    assert problems(GOOD.replace("grid: grid", "grid: gird") + more) == [
+        (6, "federates[1].grid: there is no federate 'gird'; did you mean 'grid'? (also on lines 7, 11, 12)"),
+        (8, "federates[3]: tblm needs ami on the same feeder; add {name: ..., kind: ami, feeder: f13}"),
+        (9, "federates[4].feeder: there is no federate 'f31'; write one of f13, f34"),
+    ]
+
+
+@pytest.mark.parametrize(("old", "new"), [("count: 10", "count: 10, period_s: -1"), ("name: f13", "name: grid")])
+def test_what_follows_from_a_mistake_is_not_told(problems: Problems, old: str, new: str) -> None:
+    assert len(problems(GOOD.replace(old, new))) == 1
+
+
+def test_a_missing_name_is_told_once(problems: Problems) -> None:
+    ((line, message),) = problems(GOOD.replace("name: grid, ", ""))
+    assert line == 5 and message.startswith("federates[0].name: is missing")
+
+
 def test_unknown_scenario_is_suggested() -> None:
-    with pytest.raises(ScenarioError, match="did you mean 'tiny'"):
+    with pytest.raises(ScenarioError, match="did you mean 'tiny'") as caught:
         load_scenario("tinny")
+    assert str(caught.value).startswith("tinny: there is no scenario")
+
+
+@pytest.mark.parametrize(("stop_s", "seed", "option"), [(-1.0, None, "--stop: -1 s"), (None, -1, "--seed: -1")])
+def test_an_option_is_named_as_such(stop_s: float | None, seed: int | None, option: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        changed(load_scenario("tiny"), stop_s, seed)
+    assert str(caught.value).startswith(f"{option} is not allowed; write ")
 
 
 NETWORK = """\
@@ -188,4 +226,4 @@ def test_a_switch_that_the_feeder_does_not_have(write: Callable[[str], str]) -> 
     event = "events:\n  - {t_s: 5, to: f13, action: {do: open_switch, switch: '671629'}}\n"
     ((line, message),) = solved(write(GOOD + event))
     assert line == 8
-    assert message.endswith("events[0].action.switch: there is no switch '671629'; did you mean '671692'?")
+    assert message.endswith("events[0].action.switch: the feeder has no switch '671629'; did you mean '671692'?")

@@ -40,10 +40,12 @@ def test_meta_is_what_the_report_reads(tmp_path: Path) -> None:
     scenario = load_scenario("tiny").scenario
     verdicts = [Verdict("a", True, "", "x", 1.0), Verdict("b", None, "", "y")]
     outcome = Outcome(3, "f13", 5 * S, "it fell over", (), 4 * S, 1.25)
-    meta.write(tmp_path, {**meta.before(scenario, "helics", "2024-01-01T00:00:00+00:00"), **meta.after(outcome, 3, verdicts)})
+    known = meta.before(scenario, "helics", "2024-01-01T00:00:00+00:00")
+    meta.write(tmp_path, {**known, **meta.after(outcome, 3, verdicts, ["odd"])})
     read = json.loads((tmp_path / "meta.json").read_text(encoding="utf-8"))
     assert (read["exit_code"], read["federate"], read["t_ns"], read["cause"]) == (3, "f13", 5 * S, "it fell over")
-    assert (read["stop_ns"], read["wall_s"], read["seed"]) == (60 * S, 1.25, 1)
+    assert (read["stop_ns"], read["wall_s"], read["seed"], read["nominal_hz"]) == (60 * S, 1.25, 1, 60.0)
+    assert read["ended_ns"] == 5 * S and read["message"] == "federate f13 at t = 5 s: it fell over" and read["warnings"] == ["odd"]
     assert [e["text"] for e in read["expectations"]] == ["a"]
     assert read["expectations_not_reached"] == ["b"]
     assert list(tmp_path.iterdir()) == [tmp_path / "meta.json"]

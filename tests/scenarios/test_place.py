@@ -7,7 +7,7 @@ import pytest
 
 from federates.grid.der import DerType, QMode
 from scenarios.inventory import LoadTable
-from scenarios.kinds import Ders, Plant, Pv, Storage
+from scenarios.kinds_der import Ders, Plant, Pv, Storage
 from scenarios.place import derived_seed, plan
 
 LOADS = LoadTable(

@@ -221,6 +221,14 @@ def test_a_request_is_answered_and_a_refusal_answered_once(desk: Desk) -> None:
     assert desk.documents[-1][1].version.seq == seq + 1
 
 
+def test_a_refusal_of_another_bus_or_of_an_older_document_is_not_answered(desk: Desk) -> None:
+    desk.run(70 * S_NS)
+    count, seq = len(desk.documents), desk.documents[-1][1].version.seq
+    acks = [{"bus": "15", "seq": seq}, {"bus": "16", "seq": seq - 1}, {"seq": seq}]
+    desk.run(80 * S_NS, {71 * S_NS: {"ack": [{**ack, "accepted": False, "reason": "no"} for ack in acks]}})
+    assert len(desk.documents) == count
+
+
 # ---- missing and wrong telemetry
 
 
@@ -235,6 +243,24 @@ def test_before_telemetry_arrives_the_document_is_bad_and_never_zero(desk: Desk)
     desk.run(10 * S_NS)
     t_ns, last = desk.documents[-1]
     assert last.quality.flag == "good" and t_ns <= 7 * S_NS, "not only at the next period"
+    assert {tblm.quality.trigger for _, tblm in desk.documents} == {"start"}, "nothing has changed, it was only heard of"
+
+
+def test_states_that_are_heard_of_later_are_no_change_and_those_that_come_back_changed_are(desk: Desk) -> None:
+    values = desk.truth.values()
+    desk.changed = {"switch": Sample.missing(1), "capacitor": Sample.missing(2)}
+    assert desk.call(0) is not None
+    desk.t_ns = 0
+    desk.changed = {}
+    desk.run(10 * S_NS)
+    assert [tblm.quality.trigger for _, tblm in desk.documents] == ["start"] * 3 and desk.documents[-1][1].quality.flag == "good"
+    desk.changed = {"switch": Sample.of(values["switch"].astype(float), 10 * S_NS, int(Quality.LOST))}
+    desk.run(20 * S_NS)
+    desk.changed = {}
+    desk.truth.feeder.set_switch("671692", False)
+    desk.truth.settle()
+    desk.run(30 * S_NS)
+    assert [tblm.quality.trigger for _, tblm in desk.documents[3:]] == ["topology"] * 2
 
 
 def test_loss_of_scada_is_said_and_ended(desk: Desk) -> None:

@@ -70,6 +70,8 @@ def study(request: pytest.FixtureRequest) -> Iterator[Study]:
 def test_table_is_within_half_a_per_cent_of_full_solves(study: Study, which: str) -> None:
     curve = table(study, which)
     _, _, error = errors_pct(curve, study)
+    name = study.feeder.model.master.rsplit("/", 1)[-1]
+    print(f"\n{name} {which}: at most {error.max():.3f}, median {np.median(error):.3f} % of S, {curve.solves} solves", end="")
     assert error.max() <= 0.5 and np.median(error) <= 0.1
     (v_low, v_high), (f_low, f_high) = curve.range_ok.V_pu, curve.range_ok.f_Hz
     assert v_low <= V_TEST[0] and v_high >= V_TEST[1] and f_low <= F_TEST[0] and f_high >= F_TEST[1]

@@ -15,7 +15,7 @@ What OpenDSS does not do for us, or does in a way that surprises, is settled her
 * Controls act in three ways: frozen (`solve`), with their delays (`step_controls`), run to rest (`settle`).
 
 Files: `model` the description, `script` reading .dss, `engine` the only importer of opendssdirect, `build` from statements to
-circuit, `topology` distances, `feeder` the class.
+circuit, `topology` distances, `feeder` the class, `network` its equations for studies of sensitivity.
 """
 
 from .feeder import Feeder

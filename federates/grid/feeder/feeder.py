@@ -11,7 +11,7 @@ from .build import SOURCES, build, load_terminals, terminal_pairs
 from .engine import CONTROLS_OFF, CONTROLS_STATIC, CONTROLS_TIME, Batch, Engine
 from .model import FeederError, FeederModel, FeederState
 from .script import read_script
-from .topology import distance_km, service_transformers, supply_tree
+from .topology import distance_km, lost_without, service_transformers, supply_tree
 
 FloatArray = NDArray[np.float64]
 
@@ -34,7 +34,8 @@ class Feeder:
         load_p0_w, load_q0_var: nominal power as the file gives it, its load multiplier included
         load_transformer: the service transformer upstream as 'transformer.name', without one the load's bus
         load_shape: the name of its yearly (else daily) profile in the file, or ''
-        reg_names; capacitor_names; switch_names: lines declared as switches, and those that the model opens or closes
+        reg_names; capacitor_names, capacitor_steps: how many each has; switch_names: lines declared as switches, and those that the
+            model opens or closes
         der_names, der_s_va: the sites of the model
         pv_names, generator_names, storage_names: the file's own DER, which stay in the circuit at what the file says
         left_out: statements of the file that were not executed, as ('file:line', statement)
@@ -64,6 +65,7 @@ class Feeder:
         bases = np.array([base_kv[name.rsplit(".", 1)[0]] for name in self.node_names])
         self.node_base_kv = np.where(bases > 0.0, bases, np.nan)
         self._base_v = np.concatenate(([1.0], self.node_base_kv * 1e3))  # [0] is ground
+        self._head_bus = head_bus
         tree = supply_tree(head_bus, engine.branches(model.line_unit_km))
         self.node_distance_km = np.array(distance_km(self.node_names, tree))
 
@@ -100,6 +102,7 @@ class Feeder:
         self._regs, self._capacitors = Batch(engine, "regcontrol"), Batch(engine, "capacitor")
         self.reg_names, self.capacitor_names = self._regs.names(), self._capacitors.names()
         self._cap_steps = self._capacitors.get_int(b"numsteps")
+        self.capacitor_steps = self._cap_steps.astype(np.int64)
         self._lines = dict(zip((lines := Batch(engine, "line")).names(), lines.items, strict=True))
         named = {name.lower().removeprefix("line.") for name in (*model.open_switches, *model.close_switches)}
         is_switch = dict(zip(lines.names(), lines.get_int(b"switch"), strict=True))
@@ -204,11 +207,37 @@ class Feeder:
         magnitude[0] = np.nan
         return magnitude[self._der_nodes]
 
+    def der_nodes(self) -> NDArray[np.int64]:
+        """Node of each phase a, b, c of each DER site, [n_der, 3], counted from 1 in `node_names`; 0 where it has no such phase."""
+        return self._der_nodes.copy()
+
+    def behind(self, line: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(loads, DER sites) that lose their supply when a line opens, switches as they stand. ValueError for an unknown line."""
+        name = line.lower().removeprefix("line.")
+        if name not in self._lines:
+            raise ValueError(f"no line `{line}` in {self.model.master}")
+        dead = lost_without(f"line.{name}", self._head_bus, self._engine.branches(self.model.line_unit_km))
+        sites = {site.name.lower(): site.bus.split(".")[0].lower() for site in self.model.der}
+        loads = tuple(load for load, bus in zip(self.load_names, self.load_bus, strict=True) if bus in dead)
+        return loads, tuple(der for der in self.der_names if sites[der] in dead)
+
     # ---- discrete states
 
     def taps(self) -> NDArray[np.int32]:
         """Tap of each regulator, [n_regs], 0 in the middle."""
         return self._regs.get_int(b"tapnum")
+
+    def tap_range(self) -> NDArray[np.int64]:
+        """Lowest and highest tap of each regulator, [2, n_regs]."""
+        controls, transformers, out = self._engine.dss.RegControls, self._engine.dss.Transformers, []
+        for name in self.reg_names:
+            controls.Name(name)
+            transformers.Name(controls.Transformer())
+            transformers.Wdg(controls.TapWinding())
+            least, most, steps = transformers.MinTap(), transformers.MaxTap(), max(transformers.NumTaps(), 1)
+            one = (most - least) / steps or 1.0
+            out.append((round((least - 1.0) / one), round((most - 1.0) / one)))
+        return np.array(out, np.int64).reshape(-1, 2).T
 
     def set_taps(self, taps: ArrayLike) -> None:
         """Move every regulator to a tap, [n_regs]; to its exact ratio, which step by step is met up to rounding only."""
@@ -265,14 +294,17 @@ class Feeder:
         """Whether each switch is closed, [n_switches]."""
         return np.array([self._is_closed(name) for name in self.switch_names], bool)
 
-    def set_switch(self, name: str, closed: bool) -> None:
-        """Open or close all phases of any line at its first terminal. Raises ValueError for an unknown line."""
+    def set_switch(self, name: str, closed: bool) -> bool:
+        """Open or close all phases of any line at its first terminal; gives whether it moved. Raises ValueError for an unknown
+        line."""
         line = name.lower().removeprefix("line.")
         if line not in self._lines:
             raise ValueError(f"no line `{name}` in {self.model.master}; its switches are {', '.join(self.switch_names)}")
-        if self._is_closed(line) != closed:
-            (self._engine.lib.Alt_CE_Close if closed else self._engine.lib.Alt_CE_Open)(self._lines[line], 1, 0)
-            self._engine.check()
+        if self._is_closed(line) == closed:
+            return False
+        (self._engine.lib.Alt_CE_Close if closed else self._engine.lib.Alt_CE_Open)(self._lines[line], 1, 0)
+        self._engine.check()
+        return True
 
     def state(self) -> FeederState:
         """Taps, capacitors, switches and the controls' clock."""

@@ -140,7 +140,7 @@ def _read_lines(script: Script, path: str, lines: Sequence[str], depth: int, lab
         if line.startswith("~"):
             verb, rest = "more", line[1:]
         elif name is not None and "." in name:
-            _refuse_native_code(where, name.split(".")[0].lower(), [(name.rsplit(".", 1)[1], head["value"]), *_parameters(rest)])
+            _refuse_native_code(where, name.split(".")[0].lower(), [(name.rsplit(".", 1)[1], head["value"]), *parameters_of(rest)])
             _keep(script, path, where, line)
             continue
         elif name is not None:
@@ -160,7 +160,7 @@ def _read_lines(script: Script, path: str, lines: Sequence[str], depth: int, lab
         if verb in _LEAVE_OUT:
             script.left_out.append((where, line))
             continue
-        parameters = list(_parameters(rest))
+        parameters = list(parameters_of(rest))
         if verb == "set":
             kept = [(n, v) for n, v in parameters if not _abbreviates(n, _OPTIONS_LEFT_OUT)]
             if any(not n for n, _ in parameters):
@@ -246,7 +246,7 @@ def _verb(where: str, word: str) -> str:
     )
 
 
-def _parameters(text: str) -> Iterator[tuple[str, str]]:
+def parameters_of(text: str) -> Iterator[tuple[str, str]]:
     """(name, value) of each parameter; the name is empty for positional ones."""
     for match in _TOKEN.finditer(text):
         yield (match["name"] or "").lower(), match["value"]

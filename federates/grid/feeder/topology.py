@@ -51,6 +51,12 @@ def supply_tree(head: str, branches: Sequence[Branch]) -> dict[str, Supply]:
     return tree
 
 
+def lost_without(line: str, head: str, branches: Sequence[Branch]) -> set[str]:
+    """Buses that lose their supply when one branch opens, other branches as they stand."""
+    rest = [branch for branch in branches if branch.name != line]
+    return set(supply_tree(head, branches)) - set(supply_tree(head, rest))
+
+
 def service_transformers(buses: Sequence[str], tree: Mapping[str, Supply]) -> tuple[str, ...]:
     """For each bus the nearest transformer upstream with a winding of at most 1 kV, as `transformer.name`; the bus itself where
     there is none."""

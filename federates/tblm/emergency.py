@@ -1,0 +1,199 @@
+"""Before, during and after: the phase of the emergency, the ledger of what acted, and what may be closed again.
+
+Everything comes from delivered telemetry: rows of the sequence of events, bus power, voltage and frequency as SCADA shows them. A
+control centre that hears late has a ledger that is late; `t_ns` of an entry is when it happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from federates.grid.cold_load import cold_load_factor, cold_load_of
+from federates.grid.emergency import EmergencyDetector, EmergencyThresholds
+from federates.tblm.emergency_model import Block, ColdLoad, Ledger, LedgerEntry, Phase, SequenceEvent
+from federates.tblm.model import Curve, Tblm, evaluate
+
+S_NS = 1_000_000_000
+_MOST_EVENTS = 64
+_OPENED, _CLOSED, _DER_TRIP = "open_breaker", "close_breaker", "der_trip"
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a control centre knows beside telemetry: outdoor temperature, when DER enter service, the classes of the feeder's loads
+    with their shares of its power."""
+
+    temperature_c: float = 18.0
+    der_return_s: float = 300.0
+    classes: tuple[tuple[str, float], ...] = (("residential", 1.0),)
+
+
+@dataclass
+class _Open:
+    """Feeders that are open together."""
+
+    cause: str
+    feeders: int
+    since_ns: int
+    load_w: float
+    net_w: float
+
+
+@dataclass
+class _Began:
+    """The bus when the emergency began: drawn, voltage and frequency, feeders closed."""
+
+    p_w: float
+    v_pu: float
+    f_hz: float
+    feeders: int
+    curve: Curve
+
+
+@dataclass
+class Tracker:
+    """The emergency of one bus, as far as has been heard. `f0_hz`: nominal."""
+
+    f0_hz: float
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    thresholds: EmergencyThresholds = field(default_factory=EmergencyThresholds)
+
+    def __post_init__(self) -> None:
+        self._detector = EmergencyDetector(self.thresholds, self.f0_hz)
+        self._began: _Began | None = None
+        self._entries: list[LedgerEntry] = []
+        self._opened: list[_Open] = []
+        self._der_lost: list[tuple[int, float]] = []  # (when, W of the solved feeder)
+        self._calm: _Began | None = None
+        self._fresh = False
+        self.actual: list[SequenceEvent] = []
+
+    @property
+    def phase(self) -> Phase:
+        """During: V or f is off or something has acted, or did within the last seconds. After: it is over, and feeders are still
+        open."""
+        if self._detector.active or self._fresh:
+            return "during"
+        return "after" if self._opened else "before"
+
+    def hear(self, rows: Iterable[Mapping[str, Any]], closed: int) -> bool:
+        """Take delivered rows; gives whether one of them belongs in the ledger. closed: feeders in service."""
+        told = False
+        for row in rows:
+            event, t_ns = str(row.get("event")), int(row.get("t_event_ns", 0))
+            if event == _OPENED:
+                cause, feeders = str(row.get("cause", "")), int(row["feeders"])
+                net, load, der = (float(row.get(key, 0.0)) for key in ("p_w", "load_w", "der_w"))
+                self._entries.append(LedgerEntry(t_ns, cause, feeders, net, load, der))
+                self._opened.append(_Open(cause, feeders, t_ns, load / feeders, net / feeders))
+                self._note(t_ns, cause, "open", -net)
+                told = True
+            elif event == _CLOSED:
+                self._close(t_ns, str(row.get("cause", "")), int(row["feeders"]))
+                told = True
+            elif event == _DER_TRIP and closed:
+                lost = float(row.get("p_before_w", 0.0))
+                self._der_lost.append((t_ns, lost))
+                self._note(t_ns, str(row.get("der")), "trip", closed * lost)
+                told = told or lost > 0.0
+            elif event in ("capacitor", "tap"):
+                self._note(t_ns, str(row.get("capacitor") or row.get("regulator")), event, 0.0)
+        return told
+
+    def _note(self, t_ns: int, device: str, event: str, dp_w: float) -> None:
+        self.actual.append(SequenceEvent(t_ns, device, event, dp_w, "actual"))
+        self.actual = sorted(self.actual, key=lambda e: (e.t_ns, e.device))[-_MOST_EVENTS:]
+
+    def _close(self, t_ns: int, cause: str, feeders: int) -> None:
+        """The last opened come back first, as in the field."""
+        while feeders and self._opened:
+            last = self._opened[-1]
+            back = min(last.feeders, feeders)
+            self._entries.append(LedgerEntry(t_ns, cause or last.cause, -back, -back * last.net_w, -back * last.load_w, 0.0))
+            self._note(t_ns, cause or last.cause, "close", back * last.net_w)
+            last.feeders -= back
+            feeders -= back
+            if not last.feeders:
+                self._opened.pop()
+
+    def look(self, t_ns: int, p_w: float, v_pu: float, f_hz: float, closed: int, last: Tblm | None) -> Phase:
+        """Take the bus as SCADA shows it; values that are not finite leave the phase as it is."""
+        was = self.phase
+        last_ns = self._entries[-1].t_ns if self._entries else -self.thresholds.hold_ns
+        self._fresh = t_ns - last_ns < self.thresholds.hold_ns
+        if np.isfinite([v_pu, f_hz]).all():
+            self._detector.update(t_ns, f_hz, 0.0, v_pu)
+        known = last is not None and bool(np.isfinite([p_w, v_pu, f_hz]).all())
+        if self.phase == "before" and known:
+            assert last is not None
+            if was != "before":  # it is over: the next one has a ledger of its own
+                self._entries, self._der_lost, self._began, self.actual = [], [], None, []
+            self._calm = _Began(p_w, v_pu, f_hz, closed, last.curve("fast"))
+        elif self._began is None:
+            self._began = self._calm
+        return self.phase
+
+    def ledger(self, p_w: float, v_pu: float, f_hz: float, closed: int, seen_ns: int) -> Ledger | None:
+        """Where the power of before is, with the bus as measured at `seen_ns`. None before an emergency, where the bus was not seen
+        before it, and as long as it has not been measured since the last entry."""
+        began = self._began
+        if self._entries and seen_ns < self._entries[-1].t_ns:
+            return None
+        if began is None or not np.isfinite([p_w, v_pu, f_hz]).all():
+            return None
+        now, then = _smooth(began, v_pu, f_hz), float(evaluate(began.curve, began.v_pu, began.f_hz).p_w)
+        # Feeders that opened answered V and f until they did: their entries carry what they drew at that moment.
+        each = (then - now) / max(began.feeders, 1)
+        gone = sum(began.p_w / max(began.feeders, 1) * e.feeders - e.P_net_W for e in self._entries)
+        response = closed * each + gone + sum(e.feeders * self._der_lost_by(e.t_ns) for e in self._entries)
+        shed = sum(entry.P_net_W for entry in self._entries)
+        der_lost = closed * self._der_lost_by(seen_ns) + sum(e.feeders * self._der_lost_by(e.t_ns) for e in self._entries)
+        unexplained = began.p_w - p_w - shed + der_lost - response
+        scale = max(abs(began.p_w), 1.0)
+        return Ledger(began.p_w, p_w, tuple(self._entries[-_MOST_EVENTS:]), der_lost, response, 100.0 * unexplained / scale)
+
+    def _der_lost_by(self, t_ns: int) -> float:
+        """DER of a feeder that had tripped by t, W."""
+        return sum(w for at_ns, w in self._der_lost if at_ns <= t_ns)
+
+    def blocks(self, t_ns: int, q_of_p: float) -> tuple[Block, ...]:
+        """Feeders that are open, the last opened first, and what each block would take if it were closed now. q_of_p: var per W of
+        load."""
+        return tuple(self._block(t_ns, block, q_of_p) for block in reversed(self._opened))
+
+    def _block(self, t_ns: int, block: _Open, q_of_p: float) -> Block:
+        around, out_s = self.surroundings, (t_ns - block.since_ns) / S_NS
+        names, shares = zip(*around.classes, strict=True)
+        factor = float(cold_load_factor(names, around.temperature_c, out_s, 0.0) @ np.array(shares))
+        main = max(around.classes, key=lambda pair: pair[1])[0]
+        curve = cold_load_of(main, around.temperature_c, out_s)
+        normal = block.feeders * block.load_w
+        return Block(
+            block.cause, block.feeders, block.feeders * block.net_w, factor * normal, factor * normal * q_of_p, around.der_return_s,
+            ColdLoad(out_s, around.temperature_c, factor, curve.hold_s, curve.decay_s),
+        )  # fmt: skip
+
+
+def _smooth(began: _Began, v_pu: float, f_hz: float) -> float:
+    """The curve at (V, f) without the jumps between there and where the emergency began: those are DER trips, which have entries of
+    their own."""
+    here, there = {"V_pu": v_pu, "f_Hz": f_hz}, {"V_pu": began.v_pu, "f_Hz": began.f_hz}
+    power = float(evaluate(began.curve, v_pu, f_hz).p_w)
+    for point in began.curve.breakpoints:
+        low, high = sorted((here[point.axis], there[point.axis]))
+        if low < point.value < high:
+            power += point.jump_P_W if here[point.axis] < there[point.axis] else -point.jump_P_W
+    return power
+
+
+def class_shares(classes: Sequence[str], p_w: Sequence[float]) -> tuple[tuple[str, float], ...]:
+    """Classes of loads with their shares of the power."""
+    total: dict[str, float] = {}
+    for name, p in zip(classes, p_w, strict=True):
+        total[name] = total.get(name, 0.0) + max(p, 0.0)
+    whole = sum(total.values()) or 1.0
+    return tuple((name, w / whole) for name, w in sorted(total.items()))

@@ -1,0 +1,135 @@
+"""The emergency part of a bus's document: what a builder keeps of it between documents, and how it is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from federates.dms import uvls
+from federates.grid.feeder import FeederError
+from federates.runtime.port import Inputs
+from federates.tblm import armed, bands, virtual_soe
+from federates.tblm.armed import Plans
+from federates.tblm.emergency import Surroundings, Tracker
+from federates.tblm.emergency_model import ActionPlan, Emergency, Overlap, Sequence
+from federates.tblm.model import Tblm
+from federates.tblm.snapshot import FeederSnapshot
+from federates.tblm.study import Base, Study, StudyError
+from federates.tblm.virtual_soe import Course
+
+_MOST_EVENTS = 48  # of each list: a document has at most 64 KiB
+
+
+class EmergencySection:
+    """Keeps phase, ledger and what was asked for, of one bus with `count` like feeders.
+
+    A request may carry `course` {t_s, v_pu, f_hz}: what would happen on it, kept beside what then does; and `deficit_w` with
+    `within_s`: which actions meet it.
+    """
+
+    def __init__(self, plans: Plans, f0_hz: float, surroundings: Surroundings, count: int) -> None:
+        self.plans, self.count = plans, count
+        self._f0_hz, self._surroundings = f0_hz, surroundings
+        self.reset()
+
+    def reset(self) -> None:
+        """As before the first telemetry."""
+        self.tracker = Tracker(self._f0_hz, self._surroundings)
+        self._course: Course | None = None
+        self._deficit: tuple[float, float] | None = None
+        self._expected: Sequence | None = None
+        self._overlap: Overlap | None = None
+        self._plan: ActionPlan | None = None
+        self.refused: list[str] = []
+
+    def due(self, last: Tblm) -> bool:
+        """Whether the ledger goes out at every look, as it does while an emergency lasts."""
+        return last.emergency is not None and self.tracker.phase == "during"
+
+    def notice(self, t_ns: int, snapshot: FeederSnapshot, inputs: Inputs, last: Tblm | None) -> bool:
+        """Take what was delivered; gives whether the ledger has a new entry."""
+        closed = snapshot.feeders_closed(self.count)
+        told = self.tracker.hear((event.payload for event in inputs["soe"]), closed)
+        seen = (snapshot.total("bus_p_w"), snapshot.scalar("bus_v_pu"), snapshot.scalar("f_hz"))
+        self.tracker.look(t_ns, *seen, closed, last)
+        for event in inputs["request"]:
+            self._asked(event.payload)
+        return told
+
+    def _asked(self, payload: Mapping[str, Any]) -> None:
+        try:
+            if given := payload.get("course"):
+                self._course = Course(*(tuple(float(x) for x in given[key]) for key in ("t_s", "v_pu", "f_hz")))
+            if payload.get("deficit_w") is not None:
+                self._deficit = float(payload["deficit_w"]), float(payload.get("within_s", 60.0))
+        except (KeyError, TypeError, ValueError) as error:
+            self.refused.append(f"request refused: {error}")
+
+    def made(self, study: Study, base: Base, snapshot: FeederSnapshot, tblm: Tblm) -> Tblm:
+        """The document with its emergency part, from the study that made its curves; a study that fails here costs its part only,
+        and is told among the reasons.
+        """
+        if not (self.plans.any or self.tracker.actual):
+            return tblm
+        closed, reasons = snapshot.feeders_closed(self.count), self.refused
+        self.refused = []
+        stages = armed.stages(self.plans, tblm, closed)
+        scale = tblm.like_feeders.factor / closed if closed else 0.0
+        try:
+            study.begin(base)
+            found = armed.overlap(study, self.plans, stages, tblm, closed)
+            self._overlap = armed.overlap_record(found, scale) if found else None
+            if self._deficit is not None:
+                self._plan = armed.plan_record(found, *self._deficit, scale) if found else None
+            if self._course is not None and closed:
+                events = virtual_soe.virtual(study, base, self.plans.stages, self._course, closed, scale)
+                seen = uvls.expected(tblm.bus.name, self.plans.stages, virtual_soe.samples(self._course))
+                self._expected = Sequence(events[:_MOST_EVENTS], (), seen.fidvr, seen.too_fast)
+                self._walked, self._course = self._course, None
+        except (StudyError, FeederError, ValueError) as error:
+            reasons = [*reasons, f"emergency study failed: {error}"]
+        if reasons:
+            tblm = replace(tblm, quality=replace(tblm.quality, reasons=(*tblm.quality.reasons, *reasons)))
+        powers = bands.of(study, base, snapshot, tblm, self.plans.programs, stages)
+        part = Emergency(self.tracker.phase, stages, self._overlap, self._plan, None, (), self._expected, powers)
+        return self.refreshed(replace(tblm, emergency=part), snapshot)
+
+    def refreshed(self, tblm: Tblm, snapshot: FeederSnapshot) -> Tblm:
+        """The same document with phase, ledger, blocks and the actual sequence as they are now."""
+        part = tblm.emergency
+        if part is None:
+            return tblm
+        closed = snapshot.feeders_closed(self.count)
+        seen = (snapshot.total("bus_p_w"), snapshot.scalar("bus_v_pu"), snapshot.scalar("f_hz"))
+        seen_ns = snapshot.oldest_ns(("bus_p_w",))
+        made = tblm.native_vs_der
+        q_of_p = made.Q_gross_var / made.P_gross_W if made.P_gross_W else 0.0
+        sequence = self._compared()
+        return replace(
+            tblm,
+            emergency=replace(
+                part,
+                phase=self.tracker.phase,
+                ledger=self.tracker.ledger(*seen, closed, seen_ns),
+                blocks=self.tracker.blocks(snapshot.t_ns, q_of_p),
+                sequence=sequence,
+            ),
+        )
+
+    def _compared(self) -> Sequence | None:
+        actual = tuple(self.tracker.actual[:_MOST_EVENTS])
+        if self._expected is None:
+            return Sequence(actual, (), False, ()) if actual else None
+        expected = self._expected.events
+        if not actual:
+            return self._expected
+        told = virtual_soe.differences(expected, actual, self._walked)[: 2 * _MOST_EVENTS]
+        compared = tuple(replace(d, late_s=_ms(d.late_s)) for d in told)
+        return replace(self._expected, events=(*expected, *actual), differences=compared)
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else float(np.round(seconds, 3)) + 0.0

@@ -1,0 +1,158 @@
+"""The audit log of a device: what was asked, by whom, what was allowed, what was sent. Append-only, chained, signed.
+
+A JSON object a line. Each carries its number and the SHA-256 of the line before it, so that a record that is changed, removed,
+moved or put in breaks the chain. A chain alone can be made again from any point by whoever can write the file: so every
+`CHECKPOINT_EVERY` records, and at the end, a checkpoint signs the chain so far with Ed25519, and beside the log the `.head` file
+holds a signature of the latest record, so that records cut off at the end are missed too. The private key belongs to the
+operator's account (`GRIDTANDEM_AUDIT_KEY`, or `~/.config/gridtandem/audit_ed25519.pem`), not to the run directory.
+
+`append` returns after the record is on the disk: a command goes out after that. `audit_verify.py` judges.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from federates.runtime.port import canonical_json
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+CHECKPOINT_EVERY = 64
+FOLDER = "audit"
+GENESIS = "0" * 64
+_OWN = ("n", "prev", "utc", "mono_ns", "kind")
+
+
+class AuditError(Exception):
+    """The log cannot be written, or a key cannot be used; says which file and what to do."""
+
+
+def key_path() -> Path:
+    """Where the operator's signing key is."""
+    named = os.environ.get("GRIDTANDEM_AUDIT_KEY")
+    return Path(named) if named else Path.home() / ".config" / "gridtandem" / "audit_ed25519.pem"
+
+
+def load_or_make_key(path: Path | None = None) -> Ed25519PrivateKey:
+    """The private key; made, readable by its owner alone, where there is none. AuditError."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    path = path or key_path()
+    try:
+        if not path.exists():
+            made = Ed25519PrivateKey.generate()
+            plain = serialization.NoEncryption()
+            pem = made.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.{os.getpid()}")
+            partial.touch(mode=0o600)
+            partial.write_bytes(pem)
+            try:
+                os.link(partial, path)  # of several that start at once, one wins
+            except FileExistsError:
+                pass
+            finally:
+                partial.unlink()
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise AuditError(f"{path}: the audit key cannot be used: {error}; name another with GRIDTANDEM_AUDIT_KEY") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise AuditError(f"{path}: the audit key is no Ed25519 key; remove it, or name another with GRIDTANDEM_AUDIT_KEY")
+    return key
+
+
+def public_text(key: Ed25519PublicKey) -> str:
+    """A public key as 64 hexadecimal digits."""
+    return key.public_bytes_raw().hex()
+
+
+def digest(line: str) -> str:
+    """SHA-256 of a line without its end."""
+    return hashlib.sha256(line.encode()).hexdigest()
+
+
+def signed_text(what: str, run: str, count: int, last: str) -> bytes:
+    """What a signature covers. `what` keeps a checkpoint's signature from passing for that of a head."""
+    return f"gridtandem audit {what}/{run}/{count}/{last}".encode()
+
+
+class AuditLog:
+    """One log, one writer. Threads may share it. AuditError where it cannot be made or written."""
+
+    def __init__(self, path: Path, run: str, key: Ed25519PrivateKey | None = None) -> None:
+        self.path, self.run = path, run
+        self._key = key or load_or_make_key()
+        self._lock = threading.Lock()
+        self._count, self._last, self._since_checkpoint = 0, GENESIS, 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("x", encoding="utf-8")
+        except OSError as error:
+            raise AuditError(f"{path}: the audit log cannot be made: {error.strerror}; nothing was sent to a device") from error
+        self.append("begin", run=run, key=public_text(self._key.public_key()))
+
+    @property
+    def count(self) -> int:
+        """Records so far."""
+        return self._count
+
+    def append(self, kind: str, **facts: Any) -> int:
+        """Add a record and give its number, once it is on the disk. AuditError."""
+        with self._lock:
+            number = self._write(kind, facts)
+            self._since_checkpoint += 1
+            if self._since_checkpoint >= CHECKPOINT_EVERY:
+                self._checkpoint("checkpoint")
+            self._sync()
+        return number
+
+    def close(self) -> None:
+        """End the log with a signed record. Closing twice is harmless."""
+        with self._lock:
+            if not self._file.closed:
+                self._checkpoint("end")
+                self._sync()
+                self._file.close()
+
+    def _checkpoint(self, kind: str) -> None:
+        signature = self._key.sign(signed_text("checkpoint", self.run, self._count, self._last))
+        self._write(kind, {"signs": self._count, "signature": base64.b64encode(signature).decode()})
+        self._since_checkpoint = 0
+
+    def _write(self, kind: str, facts: dict[str, Any]) -> int:
+        record = {
+            "n": self._count + 1,
+            "prev": self._last,
+            "utc": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "mono_ns": time.monotonic_ns(),
+            "kind": kind,
+            **{f"x_{name}" if name in _OWN else name: value for name, value in facts.items()},
+        }
+        line = canonical_json(record)
+        try:
+            self._file.write(line + "\n")
+        except OSError as error:
+            raise AuditError(f"{self.path}: the audit log cannot be written: {error.strerror}") from error
+        self._count, self._last = self._count + 1, digest(line)
+        return self._count
+
+    def _sync(self) -> None:
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            head = self._key.sign(signed_text("head", self.run, self._count, self._last))
+            text = canonical_json({"n": self._count, "last": self._last, "signature": base64.b64encode(head).decode()})
+            partial = self.path.with_suffix(".head.part")
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.path.with_suffix(".head"))
+        except OSError as error:
+            raise AuditError(f"{self.path}: the audit log cannot be written: {error.strerror}; free space") from error

@@ -1,0 +1,231 @@
+"""The wire to a device that we poll and command: the only place from which a write leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from hil.channel import Word
+from hil.drivers.base import DeviceError, Master, Sent
+from hil.fallback import send_all
+from hil.guard import Guard, Order, Refused
+from hil.plan import DevicePlan
+from hil.points import MapPoint
+from hil.safety import State, Warrant
+from hil.wire import Surroundings, Wire
+
+Result = TypeVar("Result")
+_LISTEN_S = 0.005
+_OF_PERIOD = 0.8
+_TURN_S = 0.06
+"""How long the fallback lets an exchange under way come to its end before it is given up."""
+
+
+class MasterWire(Wire):
+    """One device. `warrant` is None in a dry run: every write is judged and recorded, and not a byte of it is sent."""
+
+    def __init__(
+        self, plan: DevicePlan, around: Surroundings, make: Callable[[MasterWire], Master], warrant: Warrant | None
+    ) -> None:
+        super().__init__(plan, around)
+        self.driver = make(self)
+        self.warrant = warrant
+        self._reads = plan.points.reads
+        self._now = [math.nan] * len(self._reads)
+        place = {point.name: i for i, point in enumerate(self._reads)}
+        self.guard = Guard(plan.points, plan.interlocks, lambda name: self._now[place[name]])
+        self._places = [self.number_of[point.name] for point in self._reads]
+        self._turn = asyncio.Lock()
+        self._was_connected = False
+        self._refused_wish: dict[str, float] = {}
+        self._under_way: asyncio.Future[Any] | None = None
+
+    async def open(self) -> None:
+        """Reach the device and read every point once. DeviceError says why that was not possible in the plan's time."""
+        await self.driver.open()
+        end_s = time.monotonic() + self.plan.start_limit_s
+        problem = "no answer"
+        while time.monotonic() < end_s:
+            cycle = await self.driver.cycle(self.plan.timeout_s)
+            if cycle.answered:
+                self.channel.put_inward(self.frame(cycle))
+                self._remember(cycle.values.tolist(), cycle.quality.tolist())
+                self.chain.passed_self_test()
+                self._was_connected = True
+                return
+            problem = cycle.problems[0] if cycle.problems else self.driver.last_error or problem
+            await asyncio.sleep(0.05)
+        raise DeviceError(
+            f"device {self.plan.name}: not reached within {self.plan.start_limit_s:g} s: {problem}; look at its address "
+            f"({self.plan.address}), unit or link addresses, and cable, or try `run_cosim.py device probe`"
+        )
+
+    async def arm(self) -> None:
+        """Ask for the live run that the warrant allows. SafetyError where it must not be."""
+        if self.warrant is None or self.chain.state is not State.READY:
+            return
+        self.chain.arm(self.warrant, self.plan.lease_s, time.monotonic_ns())
+        lease_s = (self.chain.lease_until_ns or 0) / 1e9 - time.monotonic()
+        await self.audit("armed", operator=self.warrant.operator, second=self.warrant.second, lease_s=round(lease_s, 3))
+
+    def start(self) -> None:
+        """Poll and listen from now on."""
+        self.spawn(self._poll(), "polling")
+        self.spawn(self._listen(), "commands")
+
+    def look(self, now_ns: int) -> None:
+        """Called often: the lease, and the first step of the solver."""
+        if self.chain.lease_is_over(now_ns):
+            self.around.fault(self.plan.name, f"the lease of {self.chain.operator} is over")
+        elif self.chain.state is State.ARMED and self.channel.get(Word.SOLVER_BEAT):
+            self.chain.run()
+
+    # -- reading
+
+    async def _poll(self) -> None:
+        async for tick in self.ticks():
+            sent_ns = time.monotonic_ns()
+            cycle = await self._exclusively(self.driver.cycle(_OF_PERIOD * self.plan.period_ns / 1e9))
+            if cycle is None:
+                continue  # given up for the fallback
+            done_ns = time.monotonic_ns()
+            connected = self.driver.is_connected
+            self.channel.put_inward(self.frame(cycle))
+            self._remember(cycle.values.tolist(), cycle.quality.tolist())
+            self.channel.set(Word.ROUND_TRIP, done_ns - sent_ns)
+            self.beat(connected=connected)
+            for event in cycle.events:
+                self.tell({"event": "soe", **event})
+            offset = self.driver.clock or (0, -1)
+            self.exchange(
+                "poll", sent_ns, done_ns, cycle.problems[0] if cycle.problems else "ok",
+                requests=cycle.requests, points=self._places,
+                raw=cycle.raw.tolist(), values=cycle.values.tolist(), quality=cycle.quality.tolist(),
+                device_ns=cycle.device_ns.tolist(), clock_offset_ns=offset[0], clock_uncertainty_ns=offset[1],
+            )  # fmt: skip
+            if self._was_connected and not connected:
+                self.around.fault(self.plan.name, f"the connection was lost: {self.driver.last_error or 'closed by the device'}")
+            self._was_connected = connected
+            if tick.due_ns + self.plan.period_ns > done_ns:
+                await self._follow()
+
+    async def _exclusively(self, work: Coroutine[Any, Any, Result]) -> Result | None:
+        """One exchange at a time; None where it was given up for the fallback."""
+        async with self._turn:
+            self._under_way = under_way = asyncio.ensure_future(work)
+            await asyncio.wait([under_way])
+            return None if under_way.cancelled() else under_way.result()
+
+    def _remember(self, values: list[float], quality: list[int]) -> None:
+        self._now = [value if good == 0 else math.nan for value, good in zip(values, quality, strict=True)]
+
+    # -- writing
+
+    async def _listen(self) -> None:
+        """Take commands as they come; each is carried out before the next."""
+        while True:
+            for message in self.channel.take_for_device():
+                await self._command(message)
+            await asyncio.sleep(_LISTEN_S)
+
+    async def _command(self, message: dict[str, Any]) -> None:
+        """One command of the simulation: values or control codes of one or several points, in order."""
+        for name, wish in message["values"]:
+            if isinstance(wish, bool) or not isinstance(wish, int | float | str):
+                outcome = f"refused: {wish!r} is neither a number nor a control code"
+                await self.audit("refused", point=name, wish=repr(wish), reason=outcome, command=message.get("id", ""))
+            else:
+                outcome = await self._write(str(name), wish, "command", str(message.get("id", "")))
+            self.tell({"event": "result", "id": message.get("id", ""), "point": name, "wish": wish, "outcome": outcome[:300]})
+
+    async def _follow(self) -> None:
+        """Numbers that follow a value of the simulation: sent when they have moved, no faster than their rows allow."""
+        frame = self.channel.outward()
+        if frame is None or (self.warrant is not None and not self.chain.may_write):
+            return
+        now_ns = time.monotonic_ns()
+        for point, value, quality in zip(self.layout.outward, frame.values.tolist(), frame.quality.tolist(), strict=True):
+            if quality or not math.isfinite(value):
+                continue
+            wish = self.guard.within_rate(point, value, now_ns)
+            if wish is not None and self._is_news(point, wish):
+                await self._write(point.name, wish, "follow", "")
+
+    def _is_news(self, point: MapPoint, wish: float) -> bool:
+        last = self.guard.last(point.name)
+        if self._refused_wish.get(point.name) == wish or (last is not None and wish == last):
+            return False
+        return last is None or abs(wish - last) >= point.deadband
+
+    async def _write(self, name: str, wish: float | str, kind: str, command: str) -> str:
+        """Judge, audit, send, record: the way of every write. Gives what became of it."""
+        try:
+            order = self.guard.judge(name, wish, time.monotonic_ns())
+        except Refused as refusal:
+            self.channel.set(Word.REFUSED, self.guard.refused)
+            self._refused_wish[name] = wish if isinstance(wish, float) else math.nan
+            await self.audit("refused", point=name, wish=wish, reason=str(refusal), command=command)
+            return f"refused: {refusal}"
+        self._refused_wish.pop(name, None)
+        if self.warrant is None:
+            self.guard.sent(order, time.monotonic_ns())
+            await self.audit("dry", point=name, value=order.value, command=command)
+            return "dry run: not sent"
+        if not self.chain.may_write:
+            why = self.chain.fell_because or "the device is not armed"
+            await self.audit("refused", point=name, wish=wish, reason=f"{self.chain.state}: {why}", command=command)
+            return f"refused: the device is {self.chain.state} ({why})"
+        await self.audit("command", point=name, value=order.value, operator=self.chain.operator, command=command, way=kind)
+        sent = await self._exclusively(self._send(order))
+        if sent is None:
+            sent = Sent("given up for the fallback", math.nan, time.monotonic_ns(), time.monotonic_ns())
+        if sent.sent:
+            self._sent(kind, order, sent)
+        await self.audit("done", point=name, value=order.value, outcome=sent.outcome, command=command)
+        return sent.outcome
+
+    async def _send(self, order: Order) -> Sent:
+        """Once more: may it? The device may have fallen while the disk or the line was busy."""
+        now_ns = time.monotonic_ns()
+        if not self.chain.may_write:
+            return Sent(
+                f"not sent: the device is {self.chain.state} ({self.chain.fell_because})", math.nan, now_ns, now_ns, sent=False
+            )
+        self.guard.sent(order, now_ns)
+        return await self.driver.send(order)
+
+    def _sent(self, kind: str, order: Order, sent: Sent) -> None:
+        number = self.number_of[order.point.name]
+        self.exchange(kind, sent.sent_ns, sent.received_ns, sent.outcome, points=[number], raw=[sent.raw], values=[order.value])
+
+    # -- the way down
+
+    async def fall(self, cause: str) -> None:
+        """To SAFE: no other write from this moment; the fallback goes out, and only then the audit row."""
+        if self.chain.fell_because:
+            return
+        was_live = self.chain.fall(cause)
+        self.beat(connected=self.driver.is_connected)
+        if was_live and self._under_way is not None and not self._under_way.done():
+            await asyncio.wait([self._under_way], timeout=_TURN_S)
+            self._under_way.cancel()
+        fallen = await send_all(self.driver, self.plan.points, self.guard) if was_live else []
+        for one in fallen:
+            if one.sent is not None:
+                number = self.number_of[one.point]
+                self.exchange(
+                    "fallback", one.sent.sent_ns, one.sent.received_ns, one.sent.outcome,
+                    points=[number], raw=[one.sent.raw], values=[one.value or 0.0],
+                )  # fmt: skip
+        await self.audit("fall", cause=cause, was_live=was_live, operator=self.chain.operator)
+        for one in fallen:
+            outcome = one.why_not or (one.sent.outcome if one.sent else "")
+            await self.audit("fallback", point=one.point, fallback=one.fallback, value=one.value, outcome=outcome)
+
+    async def close(self) -> None:
+        """Hang up."""
+        await super().close()
+        await self.driver.close()
