@@ -33,7 +33,7 @@ def watched(stop: EmergencyStop) -> Iterator[None]:
     wake, woken = os.pipe()
     thread: threading.Thread | None = None
     saved = None
-    if sys.stdin.isatty():
+    if sys.stdin is not None and sys.stdin.isatty():
         saved = termios.tcgetattr(sys.stdin)
         tty.setcbreak(sys.stdin)
         thread = threading.Thread(target=_listen, args=(stop, sys.stdin.fileno(), wake), name="stop key", daemon=True)

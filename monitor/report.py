@@ -7,7 +7,21 @@ from pathlib import Path
 
 from federates.tblm.model import TblmError
 from monitor import summary
-from monitor.figures import bench, capability, curves, ems, head, profile, resources, shedding, system, timing
+from monitor.figures import (
+    balance,
+    bench,
+    capability,
+    curves,
+    ems,
+    head,
+    motors,
+    profile,
+    replay,
+    resources,
+    shedding,
+    system,
+    timing,
+)
 from monitor.page import Section, paragraph, render
 from monitor.results import Results, load
 
@@ -30,10 +44,14 @@ def build(results: Results) -> str:
     clock = summary.clock(results)
     makers: list[tuple[str, str, Callable[[], Section | None]]] = [
         ("system", "Frequency and bus voltages", lambda: system.section(results, clock)),
+        ("replay", "Record and simulation", lambda: replay.section(results, clock)),
+        ("balance", "Response, losses and shedding", lambda: balance.section(results, clock)),
         ("head", "Head power: measured against predicted", lambda: head.section(results, clock)),
         ("curves", "TBLM curves", lambda: curves.section(results)),
         ("capability", "What the bus can give", lambda: capability.section(results)),
         ("shedding", "Load shedding", lambda: shedding.section(results, clock)),
+        ("drawn", "What the buses draw", lambda: balance.drawn_section(results, clock)),
+        ("motors", "Stalled motors", lambda: motors.section(results, clock)),
         ("ems", "EMS predictions against the truth", lambda: ems.section(results)),
         ("profile", "Voltage along the feeders", lambda: profile.section(results, clock)),
         ("der", "DER and storage", lambda: resources.der_section(results, clock)),

@@ -133,7 +133,8 @@ def _record(scenario: Scenario, device_ports: Mapping[str, Sequence[str]]) -> fr
         asked |= {f"{e.name}.{port}" for e in scenario.of_kind("areas") for port in frequency_ports([a.name for a in e.areas])}
     else:
         asked = set(scenario.record)
-    judged = (SIGNAL_PATTERN.match(entry.signal) for entry in (*scenario.expect, *scenario.recorded))
+    signals = [*(entry.signal for entry in scenario.expect), *(entry.signal for entry in scenario.recorded)]
+    judged = (SIGNAL_PATTERN.match(signal) for signal in signals)
     return frozenset(asked | {f"{match[1]}.{match[2]}" for match in judged if match})
 
 

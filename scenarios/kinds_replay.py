@@ -101,7 +101,7 @@ class TieEntry(Strict):
     from_area: Name = Field(description="name of an area")
     to_area: Name = Field(description="name of another")
     p_w: float = Field(description="flow at the start, W")
-    stiffness_w_per_rad: Positive = Field(default=2.0e10, description="more flow for each radian of angle")
+    stiffness_w_per_rad: Positive = Field(default=2.0e10, description="more flow over it for each radian of angle")
 
 
 class AreasSystem(Strict):

@@ -28,7 +28,10 @@ def ns(seconds: float) -> int:
 
 
 class SpecMaker:
-    """Makes specs for the entries of one scenario. `wired`: feeder -> its DER whose place a device takes; `folder`: where paths start."""
+    """Makes specs for the entries of one scenario. `wired`: feeder -> its DER whose place a device takes.
+
+    `folder`: where paths start.
+    """
 
     def __init__(self, scenario: Scenario, inventory: Inventory, wired: Mapping[str, tuple[str, ...]], folder: Path) -> None:
         self.scenario, self.inventory, self.wired, self.folder = scenario, inventory, wired, folder
@@ -36,7 +39,8 @@ class SpecMaker:
     def spec(self, entry: Any) -> Spec:
         """The spec of an entry. ValueError where parameters do not fit together."""
         make: dict[str, Callable[[Any], Any]] = {
-            "transmission": self._transmission, "areas": self._areas, "player": self._player, "distribution": self._distribution, "ders": self._ders, "scada": self._scada,
+            "transmission": self._transmission, "areas": self._areas, "player": self._player,
+            "distribution": self._distribution, "ders": self._ders, "scada": self._scada,
             "relays": self._relays, "schemes": self._schemes, "meters": self._meters, "ami": self._ami, "tblm": self._tblm,
             "ems": self._ems,
         }  # fmt: skip

@@ -28,6 +28,8 @@ from federates.runtime.federate import S_NS, Step
 from federates.runtime.port import Inputs, Outputs, Port
 
 PHASES = ("a", "b", "c")
+_MOTORS = (Port("motors", "1", ("stalled", "tripped"), "part of the load that is stalled motors, that their heat tripped"),)
+_MOTOR_ITERATIONS, _MOTOR_TOLERANCE_PU = 12, 1e-3  # what is left is taken up by the next step
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class DistributionFederate:
             Port("capacitor", "1", feeder.capacitor_names, "steps in service"),
             Port("switch", "1", feeder.switch_names, "1: closed"),
             Port("losses_w", "W", (), "of lines and transformers of one feeder, the substation's included"),
-            *((Port("motors", "1", ("stalled", "tripped"), "part of the load that is stalled motors, and that their heat tripped"),) if params.motors else ()),
+            *(_MOTORS if params.motors else ()),
             Port("feeders_closed", "1", (), f"how many of the {params.count} like feeders have their breaker closed"),
             *((Port("der_v_pu", "pu", der_phases, "voltage to ground of each phase of each DER"),) if ders else ()),
             Port("catalogue", kind="document", doc="names, base voltages and distances of the nodes"),
@@ -165,10 +167,9 @@ class DistributionFederate:
                 self._relax(t_ns)
             if t_ns > 0:
                 rows += self._moves(*before)
-            self._committed_v = feeder.node_phasor_v()
             if self._motors:
-                self._motors.advance((t_ns - self._t_ns) / S_NS, feeder.load_v_pu())
-                self._taken = self._share_taken()
+                self._solve_motors(self._motors, t_ns)
+            self._committed_v = feeder.node_phasor_v()
         self._t_ns = t_ns
         outputs = self._outputs(t_ns)
         self._remember(t_ns, outputs)
@@ -212,8 +213,22 @@ class DistributionFederate:
         A load takes its own share of its nominal power at a voltage; what it took of it last stands for what it takes now.
         """
         running, (stalled_p, stalled_q) = motors.running(), motors.stalled_pu()
-        self._nominal = np.array([running * p_w + stalled_p * p_w / self._taken[0], running * q_var + stalled_q * p_w / self._taken[1]])
+        stalled = np.array([stalled_p * p_w, stalled_q * p_w]) / self._taken
+        self._nominal = running * np.array([p_w, q_var]) + stalled
         return self._nominal[0], self._nominal[1]
+
+    def _solve_motors(self, motors: StallingMotors, t_ns: int) -> None:
+        """Let motors stall, restart and heat up; then agree on what stalled ones take with the voltage that it leaves them."""
+        feeder = self._feeder
+        motors.advance((t_ns - self._t_ns) / S_NS, feeder.load_v_pu())
+        for _ in range(_MOTOR_ITERATIONS):
+            self._taken = self._share_taken()
+            if not motors.any_stalled:
+                return
+            self._drive(t_ns)
+            feeder.solve()
+            if motors.see(feeder.load_v_pu()) < _MOTOR_TOLERANCE_PU:
+                return
 
     def _share_taken(self) -> np.ndarray:
         """What each load takes of its nominal P and Q at its voltage, [2, n]; 1 where it has none or is without voltage."""

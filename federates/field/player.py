@@ -1,7 +1,7 @@
 """A recorded course of frequency and voltage in place of the bulk system: feeders, relays and DER see what was measured.
 
-Nothing that they do changes it, unless the recorded voltage is said to be behind a reactance: then what they draw pulls the bus down.
-What its feeders draw is published by bus, as the transmission federate does.
+Nothing that they do changes it, unless the recorded voltage is said to be behind a reactance: then what they draw pulls the bus
+down. What its feeders draw is published by bus, as the transmission federate does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from federates.field.announcer import Announcer
 from federates.field.commands import EMERGENCY, SOE
 from federates.grid.emergency import EmergencyThresholds
-from federates.runtime.federate import MS_NS, S_NS, Step
+from federates.runtime.federate import MS_NS, S_NS, US_NS, Step
 from federates.runtime.port import Inputs, Outputs, Port
 
 PHASES = ("a", "b", "c")
@@ -57,7 +57,7 @@ class Player:
 
 
 def behind_reactance(source_pu: float, p_w: float, q_var: float, short_circuit_va: float) -> float:
-    """Voltage (pu) of a bus that draws P + jQ behind a reactance of this short-circuit power; at the nose where there is no solution.
+    """Voltage (pu) of a bus that draws P + jQ behind a reactance of this short-circuit power; at the nose where there is none.
 
     V^2 = E^2/2 - QX + sqrt((E^2/2 - QX)^2 - X^2 (P^2 + Q^2)), per unit of the short-circuit power.
     """
@@ -92,6 +92,7 @@ class PlayerFederate:
     def _reset(self) -> None:
         params = self.params
         self._announcer = Announcer(params.thresholds, params.nominal_hz, params.emergency_step_ns)
+        self._onsets_ns = _onsets_ns(params)
 
     def start(self, t_ns: int) -> Outputs:
         """The first point of the trace."""
@@ -111,7 +112,8 @@ class PlayerFederate:
         f_hz, rocof, v_pu = self.params.trace.at(t_ns / S_NS)
         outputs = self._outputs(t_ns, inputs)
         emergency, rows, wish_ns = self._announcer.update(t_ns, f_hz, rocof, min(outputs.get("v_pu", [v_pu])))
-        return Step({**outputs, **emergency, "soe": rows}, wish_ns)
+        wishes = (wish_ns, next((onset_ns for onset_ns in self._onsets_ns if onset_ns > t_ns), None))
+        return Step({**outputs, **emergency, "soe": rows}, min((wish for wish in wishes if wish is not None), default=None))
 
     def stop(self) -> None:
         """Nothing to release."""
@@ -139,3 +141,12 @@ class PlayerFederate:
                 values = inputs[f"{letter}_{feeder}"].values  # type: ignore[index]  # not None here
                 drawn[row, self.buses.index(bus)] += float(values.sum()) if np.isfinite(values).all() else 0.0
         return drawn
+
+
+def _onsets_ns(params: Player) -> tuple[int, ...]:
+    """Points of the trace at which an emergency begins: it plays them at their own time, and not only at the next period."""
+    trace, limits = params.trace, params.thresholds
+    away = np.abs(np.array(trace.f_hz) - params.nominal_hz) > limits.deviation_hz
+    away |= np.array(trace.v_pu) < limits.v_min_pu
+    at = np.flatnonzero(away[1:] & ~away[:-1]) + 1
+    return tuple(-(-round(trace.t_s[k] * S_NS) // US_NS) * US_NS for k in at.tolist() if trace.t_s[k] > 0.0)

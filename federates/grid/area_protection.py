@@ -1,7 +1,7 @@
 """What acts on the frequency of areas: which element picks up, operates or drops out first in a stretch of samples.
 
-Every element is a stage of `grid/relay.py`, an under-frequency one. Over-frequency is seen as the frequency mirrored at nominal, and
-RoCoF as nominal less its magnitude, so that one rule serves for all.
+Every element is a stage of `grid/relay.py`, an under-frequency one. Over-frequency is seen as the frequency mirrored at nominal,
+and RoCoF as nominal less its magnitude, so that one rule serves for all.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Protection:
         if not self._live.any():
             return None
         seen = self._seen(deviation_hz)
-        changed = (np.where(self._picked, seen >= self._reset, seen < self._pickup) & self._live).any(axis=1)
-        found = int(changed.argmax())
-        return found if changed[found] else None
+        changes = np.where(self._picked, seen >= self._reset, seen < self._pickup) & self._live
+        found = np.flatnonzero(changes.any(axis=1))
+        return int(found[0]) if len(found) else None
 
     def update(self, t_ns: int, deviation_hz: FloatArray) -> list[tuple[Watched, dict[str, Any]]]:
         """Take samples [k, areas], the last at `t_ns`; what the elements did there, and the row that says so."""

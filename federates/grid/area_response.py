@@ -24,8 +24,10 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class AreaState:
-    """At `t_ns`. Arrays over areas in their order, `tie_w` over ties; W, Hz, Hz/s, s. `response_w` is governors and profiles, `relief_w` load
-    shed less the generation lost with it; `lowest_hz`, `highest_hz` so far, with their times."""
+    """At `t_ns`. Arrays over areas in their order, `tie_w` over ties; W, Hz, Hz/s, s.
+
+    `response_w` is governors and profiles, `relief_w` load shed less the generation lost with it; `lowest_hz`, `highest_hz` so far.
+    """
 
     t_ns: int
     f_hz: FloatArray
@@ -45,7 +47,7 @@ class AreaState:
 
 @dataclass
 class _Linear:
-    """One mode (which dead bands are left, which limits hold): dz/dt = matrix z; `seen` [k, areas, n] is deviations after k + 1 steps."""
+    """One mode (which dead bands are left, which limits hold): dz/dt = matrix z. `seen` [k, areas, n]: deviation after k + 1 steps."""
 
     matrix: FloatArray
     fleets: FloatArray
@@ -60,7 +62,7 @@ class _Linear:
 
 
 class AreaResponse:
-    """Starts in balance at nominal frequency. State: deviations, angles of ties, stages of governors, imbalances, their slopes, 1."""
+    """Starts in balance at nominal frequency. Its state: deviations, angles of ties, governors, imbalances, their slopes, 1."""
 
     def __init__(self, model: AreasModel, fed_w: Sequence[float] | None = None) -> None:
         """fed_w: what the feeders of a federation draw in each area at the start, part of its `load_w`."""
@@ -138,9 +140,9 @@ class AreaResponse:
         self._cache.clear()
 
     def change_load(self, area: str, p_w: float, over_ns: int = 0) -> None:
-        """Native load goes up by `p_w` at nominal frequency (negative: is shed), evenly over a span. ValueError for more than there is.
+        """Native load goes up by `p_w` at nominal frequency (negative: is shed), evenly over a span; damping follows at its end.
 
-        While it does, its damping is still that of before.
+        ValueError for more than there is.
         """
         a = self._at(area)
         if self._load[a] + p_w < 0.0:
@@ -158,7 +160,9 @@ class AreaResponse:
         """Part two areas; gives the W that flowed. ValueError for a tie that is not there or open."""
         tie = next((t for t in self.model.ties if t.name == name), None)
         if tie is None or not self._closed[name]:
-            raise ValueError(f"no closed tie '{name}'; there is {', '.join(t for t, closed in self._closed.items() if closed) or 'none'}")
+            raise ValueError(
+                f"no closed tie '{name}'; there is {', '.join(t for t, closed in self._closed.items() if closed) or 'none'}"
+            )
         flow_w = float(self._tie_w()[self.model.ties.index(tie)])
         self._closed[name] = False
         # what was scheduled over it is now a surplus here and a deficit there
@@ -260,7 +264,15 @@ class AreaResponse:
                 self._taken[a] += does.embedded_w
                 self._operated[a] += does.scheme == "ufls"
                 self._shift_one(a, does.load_w - does.embedded_w)
-                rows.append({"event": "load_shed", "relay": w.cause, "t_relay_ns": t_ns, "load_w": does.load_w, "embedded_w": does.embedded_w})
+                rows.append(
+                    {
+                        "event": "load_shed",
+                        "relay": w.cause,
+                        "t_relay_ns": t_ns,
+                        "load_w": does.load_w,
+                        "embedded_w": does.embedded_w,
+                    }
+                )
             elif id(does) not in self._gone:
                 self._trip(w, does, t_ns, rows)
         if now:

@@ -6,8 +6,8 @@
 The masses, governors and damping are those of `frequency` (Anderson and Mirheydar 1990); the ties are linear, so that a loss of
 synchronism has to be given as the opening of a tie. Here are the parameters; `area_response` runs them.
 
-What acts on frequency: stages of load shedding, which take the generation on the feeders they open with them; customers under contract
-to be interrupted; and embedded generation that trips by its own frequency or RoCoF protection.
+What acts on frequency: stages of load shedding, which take the generation on the feeders they open with them; customers under
+contract to be interrupted; and embedded generation that trips by its own frequency or RoCoF protection.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class PowerProfile:
 class Shedding:
     """Load that is taken off below a frequency. scheme: `ufls`, or `interruptible` for customers under contract.
 
-    load_w: demand that it disconnects; embedded_w: generation still running on the same feeders, lost with them. reset_hz: how far above
-    pickup it drops out again before it has operated.
+    load_w: demand that it disconnects; embedded_w: generation still running on the same feeders, lost with them. reset_hz: how far
+    above pickup it drops out again before it has operated.
     """
 
     scheme: str
@@ -84,7 +84,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Area:
-    """One mass. inertia_ws: kinetic energy of what turns, W.s; load_w: demand at nominal frequency, feeders of a federation included."""
+    """One mass. inertia_ws: kinetic energy of what turns, W.s; load_w: demand at nominal frequency, feeders included."""
 
     name: str
     inertia_ws: float
@@ -140,7 +140,7 @@ class AreasModel:
 
 
 def slopes(profiles: Sequence[PowerProfile], step_ns: int) -> list[tuple[int, float]]:
-    """Where the sum of profiles bends: (grid step, W more per second from there on); a first point off 0 s is a ramp of one step."""
+    """Where the sum of profiles bends: (grid step, W more per second from there on)."""
     step_s = step_ns * 1e-9
     bends: dict[int, float] = {}
     for profile in profiles:

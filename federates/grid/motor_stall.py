@@ -1,7 +1,7 @@
 """Single-phase motors of air conditioners that stall when the voltage stays low: the cause of delayed voltage recovery.
 
-The performance model of the WECC composite load (`LD1PAC`; NERC, Technical Reference Document: Dynamic Load Modeling, 2016): a motor
-runs as any other load does, until the voltage has been below `v_stall_pu` for `t_stall_s`. Stalled it is an impedance,
+The performance model of the WECC composite load (`LD1PAC`; NERC, Technical Reference Document: Dynamic Load Modeling, 2016): a
+motor runs as any other load does, until the voltage has been below `v_stall_pu` for `t_stall_s`. Stalled it is an impedance,
 
     P = P_rated r / (r^2 + x^2) V^2        Q = P_rated x / (r^2 + x^2) V^2
 
@@ -69,7 +69,17 @@ class StallingMotors:
         stops = (v < p.v_stall_pu) & (self._low_s >= p.t_stall_s - 1e-9)
         self._stalled |= stops
         self._stalled[1] &= ~((v > p.v_restart_pu) & (self._high_s >= p.t_restart_s - 1e-9))
-        self._v = np.array(v_pu, float)
+        self.see(v_pu)
+
+    def see(self, v_pu: FloatArray) -> float:
+        """The voltages [n] that hold from now on; gives their largest change."""
+        before, self._v = self._v, np.array(v_pu, float)
+        return float(np.abs(self._v - before).max(initial=0.0))
+
+    @property
+    def any_stalled(self) -> bool:
+        """Whether some motor stands still under voltage."""
+        return bool(self._stalled.any())
 
     def running(self) -> FloatArray:
         """Part of each load that is there as it was: everything but motors that stalled or tripped, [n]."""

@@ -21,7 +21,7 @@ def frequencies(results: Results) -> list[Vector]:
 
     So that what SCADA repeats of it is not taken for another frequency.
     """
-    names = [name for name, layout in results.layouts.items() if layout.port.unit == "Hz" and layout.port.size == 1]
+    names = [name for name, layout in results.layouts.items() if layout.port.unit == "Hz" and not layout.port.ids]
     own = [name for name in names if results.layouts[name].federate in transmission_federates(results)]
     return [results.vector(name) for name in own or names]
 

@@ -1,0 +1,141 @@
+"""The replays of real events hold what was published, and what a scenario may say about them is checked."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import run_cosim
+from federates.runtime.local import run_local
+from federates.runtime.record import MemoryRecorder
+from scenarios.build import build
+from scenarios.dump import dump
+from scenarios.inventory import take_inventory
+from scenarios.load import load_scenario
+from scenarios.trace import TraceError, read_trace
+
+ROOT = Path(run_cosim.__file__).parent
+REPLAYS = re.findall(r"^REPLAYS := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[0].split()
+Problems = Callable[[str], list[tuple[int, str]]]
+AREAS = """\
+name: study
+start: 2024-07-01T12:00:00
+stop_s: 20
+federates:
+  - {name: gb, kind: areas, nominal_hz: 50, areas: [{name: uk, inertia_ws: 2.0e+11, load_w: 3.0e+10}]}
+"""
+PLAYED = """\
+name: study
+start: 2024-07-01T12:00:00
+stop_s: 4
+federates:
+  - {name: grid, kind: player, file: trace.csv}
+  - {name: f13, kind: distribution, feeder: ieee13, grid: grid, bus: here, count: 2, profile: {source: flat, noise: 0}}
+recorded:
+  - {signal: grid.f_hz, source: a meter, file: trace.csv, column: f_hz}
+"""
+
+
+@pytest.mark.parametrize("name", REPLAYS)
+def test_a_replay_holds_what_was_published(name: str, tmp_path: Path) -> None:
+    assert run_cosim.main(["run", name, "--runner", "local", "--quiet", "--out", str(tmp_path)]) == 0
+    (run_dir,) = tmp_path.iterdir()
+    page = (run_dir / "report.html").read_text(encoding="utf-8")
+    assert "could not be made" not in page
+    scenario = load_scenario(name).scenario
+    if scenario.recorded:
+        assert "Record and simulation" in page
+        recorded = json.loads((run_dir / "meta.json").read_text(encoding="utf-8"))["recorded"]
+        assert [len(r["t_s"]) for r in recorded] == [len(r.points) for r in scenario.recorded]
+
+
+def test_ten_minutes_take_about_a_second() -> None:
+    """The goal is one second of one core; what is bounded here leaves room for a machine that others use too."""
+    loaded = load_scenario("gb_2019_08_09")
+    federation = build(loaded, take_inventory(loaded))
+    run_local(federation, MemoryRecorder())  # imports
+    began = time.process_time()
+    run_local(federation, MemoryRecorder())
+    assert time.process_time() - began < 5.0
+
+
+def test_both_runners_give_the_same_replay(tmp_path: Path) -> None:
+    from monitor.compare import compare
+
+    runs = []
+    for runner in ("local", "helics"):
+        out = tmp_path / runner
+        assert (
+            run_cosim.main(["run", "uvls_delayed_recovery", "--runner", runner, "--stop", "18", "--quiet", "--out", str(out)]) == 0
+        )
+        runs += list(out.iterdir())
+    assert compare(*runs).identical
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("load_w: 3.0e+10}", "load_w: 3.0e+10}, {name: uk, inertia_ws: 1.0, load_w: 1.0}", 5, "already used"),
+        ("}]}", "}], ties: [{name: t, from_area: uk, to_area: fr, p_w: 0}]}", 5, "there is no area 'fr'"),
+        ("}]}", "}]}\nevents: [{t_s: 1, to: gb, action: {do: open_tie, tie: t}}]", 6, "there is no tie 't'"),
+        ("}]}", "}]}\nevents: [{t_s: 1, to: gb, action: {do: shed_load, p_w: 1, area: fr}}]", 6, "there is no area 'fr'"),
+        ("nominal_hz: 50", "nominal_hz: 55", 5, "write nominal_hz: 50 or 60"),
+        ("nominal_hz: 50", "step_s: 0.03", 5, "must be multiples of step_s"),
+        ("}]}", "}]}\nrecorded: [{signal: gb.hz, source: x, points: [[1, 2]]}]", 6, "no output 'hz'"),
+        ("}]}", ", profiles: [{name: p, points: [[1, 0], [1, 5]]}]}]}", 5, "points must rise in time"),
+        ("}]}", ", embedded: [{name: p, p_w: 1}]}]}", 5, "it never trips"),
+        (
+            "}]}",
+            "}]}\n  - {name: f, kind: distribution, feeder: ieee13, grid: gb, bus: uk}\n"
+            "  - {name: d, kind: ders, feeder: f, pv: {share_of_load: 0.1}}",
+            7,
+            "IEEE 1547, a standard for 60 Hz",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_areas(problems: Problems, old: str, new: str, line: int, message: str) -> None:
+    assert problems(AREAS) == []
+    found = problems(AREAS.replace(old, new, 1))
+    assert any(n == line and message in text for n, text in found), found
+
+
+def test_a_trace_of_ones_own_is_played_and_laid_over(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(PLAYED, encoding="utf-8")
+    (tmp_path / "trace.csv").write_text("t_s,f_hz,v_pu\n0,60,1\n2,59.9,0.98\n4,60,1\n", encoding="utf-8")
+    loaded = load_scenario(str(tmp_path / "study.yaml"))
+    assert f"file: {tmp_path}/trace.csv" in dump(loaded)
+    assert (
+        run_cosim.main(["run", str(tmp_path / "study.yaml"), "--runner", "local", "--quiet", "--out", str(tmp_path / "runs")]) == 0
+    )
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert json.loads((run_dir / "meta.json").read_text(encoding="utf-8"))["recorded"][0]["values"] == [60.0, 59.9, 60.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", ":1: no column t_s"),
+        ("t,f_hz\n0,60\n1,60\n", ":1: no column t_s"),
+        ("t_s,f_hz\n0,60\n0,59\n", ":3: t_s goes from 0 to 0"),
+        ("t_s,f_hz\n0,60\n1,sixty\n", ":3: could not convert"),
+        ("t_s,f_hz\n0,60\n1\n", ":3: 1 finite numbers"),
+        ("t_s,f_hz\n0,60\n1,nan\n", ":3: 2 finite numbers"),
+        ("t_s,f_hz\n0,60\n", "1 points; a trace has two"),
+    ],
+)
+def test_what_is_wrong_with_a_trace(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(TraceError, match=r"trace\.csv") as error:
+        read_trace(path)
+    assert message in str(error.value)
+
+
+def test_a_player_names_the_line_of_its_file(problems: Problems, tmp_path: Path) -> None:
+    (tmp_path / "trace.csv").write_text("t_s,x\n0,60\n1,60\n", encoding="utf-8")
+    assert [line for line, text in problems(PLAYED) if "neither f_hz nor v_pu" in text or "no column 'f_hz'" in text] == [5, 8]
