@@ -11,8 +11,8 @@ may be sent to it, and what is sent when everything ends. `layout` makes ports o
 `gatekeeper` is a small process that alone owns the connections of a device, or of a group that fails together. It polls on an
 absolute grid (`federates.runtime.pace`), judges every write by the whitelist (`guard`), writes it into the audit log before it
 goes out (`audit`, `audit_verify`), and records every exchange (`exchanges`). `wire` and `master_wire` are the loops of one device,
-`drivers/` the ends of the two protocols, `relay` the place where every octet of a line passes. `clock` knows how far the device's
-clock is off.
+`drivers/` the ends of the two protocols, `relay` the place where every octet of a line passes. `presence` notices a device that is
+lost or comes back, `clock` knows how far its clock is off.
 
 What may go wrong is watched by `vigil`: the solver, the supervisor, the lease, the emergency stop (`safety`, `stop_key`). Whatever
 it is, the device falls back to SAFE: no further write, and the `fallback` of every point is sent first and audited after. A dry

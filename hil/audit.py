@@ -3,8 +3,9 @@
 A JSON object a line. Each carries its number and the SHA-256 of the line before it, so that a record that is changed, removed,
 moved or put in breaks the chain. A chain alone can be made again from any point by whoever can write the file: so every
 `CHECKPOINT_EVERY` records, and at the end, a checkpoint signs the chain so far with Ed25519, and beside the log the `.head` file
-holds a signature of the latest record, so that records cut off at the end are missed too. The private key belongs to the
-operator's account (`GRIDTANDEM_AUDIT_KEY`, or `~/.config/gridtandem/audit_ed25519.pem`), not to the run directory.
+holds a signature of the latest record, so that records cut off at the end are missed too; and outside the run directory a ledger
+(`audit_ledger.py`) misses logs that are gone as a whole. The private key belongs to the operator's account
+(`GRIDTANDEM_AUDIT_KEY`, or `~/.config/gridtandem/audit_ed25519.pem`), not to the run directory.
 
 `append` returns after the record is on the disk: a command goes out after that. `audit_verify.py` judges.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from federates.runtime.port import canonical_json
+from hil.audit_ledger import LEDGER_NAME, Entry, note
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -39,6 +41,11 @@ def key_path() -> Path:
     """Where the operator's signing key is."""
     named = os.environ.get("GRIDTANDEM_AUDIT_KEY")
     return Path(named) if named else Path.home() / ".config" / "gridtandem" / "audit_ed25519.pem"
+
+
+def ledger_path() -> Path:
+    """Where the ledger of this account's logs is: beside the key."""
+    return key_path().with_name(LEDGER_NAME)
 
 
 def load_or_make_key(path: Path | None = None) -> Ed25519PrivateKey:
@@ -88,9 +95,12 @@ def signed_text(what: str, run: str, count: int, last: str) -> bytes:
 class AuditLog:
     """One log, one writer. Threads may share it. AuditError where it cannot be made or written."""
 
-    def __init__(self, path: Path, run: str, key: Ed25519PrivateKey | None = None) -> None:
+    def __init__(self, path: Path, run: str, key: Ed25519PrivateKey | None = None, ledger: Path | None = None) -> None:
+        """Without a `key` the account's key and ledger are used; with one, the `ledger` that is given, or none."""
         self.path, self.run = path, run
+        self._ledger = ledger if key is not None else ledger or ledger_path()
         self._key = key or load_or_make_key()
+        self._first = GENESIS
         self._lock = threading.Lock()
         self._count, self._last, self._since_checkpoint = 0, GENESIS, 0
         try:
@@ -99,6 +109,8 @@ class AuditLog:
         except OSError as error:
             raise AuditError(f"{path}: the audit log cannot be made: {error.strerror}; nothing was sent to a device") from error
         self.append("begin", run=run, key=public_text(self._key.public_key()))
+        self._first = self._last
+        self._enter()
 
     @property
     def count(self) -> int:
@@ -112,6 +124,7 @@ class AuditLog:
             self._since_checkpoint += 1
             if self._since_checkpoint >= CHECKPOINT_EVERY:
                 self._checkpoint("checkpoint")
+                self._enter()
             self._sync()
         return number
 
@@ -121,7 +134,19 @@ class AuditLog:
             if not self._file.closed:
                 self._checkpoint("end")
                 self._sync()
+                self._enter()
                 self._file.close()
+
+    def _enter(self) -> None:
+        """Note the latest record in the ledger."""
+        if self._ledger is None:
+            return
+        signature = base64.b64encode(self._key.sign(signed_text("head", self.run, self._count, self._last))).decode()
+        key = public_text(self._key.public_key())
+        try:
+            note(self._ledger, Entry(self.run, self.path.name, self._first, self._count, self._last, key, signature))
+        except OSError as error:
+            raise AuditError(f"{self._ledger}: the ledger of audit logs cannot be written: {error.strerror}") from error
 
     def _checkpoint(self, kind: str) -> None:
         signature = self._key.sign(signed_text("checkpoint", self.run, self._count, self._last))

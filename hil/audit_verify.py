@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from federates.runtime.port import canonical_json
-from hil.audit import FOLDER, GENESIS, AuditError, digest, signed_text
+from hil.audit import FOLDER, GENESIS, AuditError, digest, ledger_path, signed_text
+from hil.audit_ledger import LEDGER_NAME, Entry, Witness, entries, witnesses
+from hil.exchanges import FOLDER as RECORDS
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -133,16 +136,63 @@ def _check_head(found: Verification, key: Ed25519PublicKey | None, run: str, dig
         found.wrong(count, "the log was ended, and its head is older: the head was put back")
 
 
-def verify_run(run_dir: Path, trusted: str | None = None) -> list[Verification]:
-    """Judge every log of a run directory, in the order of their names. AuditError where it has none."""
+def verify_run(run_dir: Path, trusted: str | None = None, ledger: Path | None = None) -> list[Verification]:
+    """Judge every log of a run directory, in the order of their names, against what its records and the account's ledger (None: its
+    usual place) know of them. AuditError where there is nothing to judge."""
     folder = run_dir / FOLDER
-    logs = sorted(folder.glob("*.jsonl"))
-    missing = [head for head in sorted(folder.glob("*.head")) if not head.with_suffix(".jsonl").exists()]
-    if not logs and not missing:
+    judged = {path.name: verify(path, trusted) for path in sorted(folder.glob("*.jsonl"))}
+    for head in sorted(folder.glob("*.head")):
+        _gone(judged, head.with_suffix(".jsonl"), "the log is gone; its head is still there")
+    known: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries(ledger or ledger_path()):
+        known.setdefault((entry.run, entry.log), []).append(entry)
+    for found in list(judged.values()):
+        _check_ledger(found, known)
+    for run, log in known:
+        if run == run_dir.name:
+            _gone(judged, folder / log, "the log is gone; the ledger beside the key knows that there was one")
+    for witness in witnesses(run_dir / RECORDS):
+        told = f"{witness.writes} commands and {witness.fallbacks} fallbacks were sent to {witness.device}"
+        _gone(judged, folder / witness.log, f"the log is gone; by the run's records {told}")
+        _check_witness(judged[witness.log], witness)
+    if not judged:
         raise AuditError(f"{run_dir}: there is no audit log here; runs with devices leave them in {FOLDER}/")
-    judged = [verify(path, trusted) for path in logs]
-    for head in missing:
-        gone = Verification(head.with_suffix(".jsonl"))
-        gone.wrong(1, "the log is gone; its head is still there")
-        judged.append(gone)
-    return judged
+    return [judged[name] for name in sorted(judged)]
+
+
+def _gone(judged: dict[str, Verification], path: Path, what: str) -> None:
+    """Add a verification for a log that should be there and is not."""
+    if path.name not in judged:
+        judged[path.name] = Verification(path)
+        judged[path.name].wrong(1, what)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if path.exists() else []
+
+
+def _check_ledger(found: Verification, known: Mapping[tuple[str, str], Sequence[Entry]]) -> None:
+    lines = _lines(found.path)
+    begin = _record(lines[0]) if lines else None
+    if begin is None:
+        return  # said before
+    run, digests = str(begin.get("run", "")), [GENESIS, *(digest(line) for line in lines)]
+    noted = known.get((run, found.path.name), ())
+    own = [entry for entry in noted if entry.first == digests[1]]
+    if noted and not own:
+        found.wrong(1, "the ledger beside the key knows another log of this run and name: this one was put in its place")
+    for entry in own:
+        if not _is_signed(_public(entry.key), entry.signature, signed_text("head", run, entry.n, entry.last)):
+            found.problems.append(f"{LEDGER_NAME}: the signature of record {entry.n} of {entry.log} does not fit: it was changed")
+        elif entry.n >= len(digests):
+            found.wrong(len(lines), f"the log ends here, and the ledger knows {entry.n} records: its end was cut off")
+        elif digests[entry.n] != entry.last:
+            found.wrong(entry.n, "is not the record that the ledger knows")
+
+
+def _check_witness(found: Verification, witness: Witness) -> None:
+    """Every write is audited before it goes out, so the log has at least as many commands as the records."""
+    rows = [record for line in _lines(found.path) if (record := _record(line)) is not None]
+    audited = sum(row.get("kind") == "command" and row.get("device") == witness.device for row in rows)
+    if rows and audited < witness.writes:
+        found.wrong(len(rows), f"{audited} commands to {witness.device}, and {witness.writes} were sent by the run's records")

@@ -39,6 +39,8 @@ TIMES = Port(
 MOST_REACTIONS = 20
 """Events of a device that are passed on in one step; the rest wait for the next ones, in order."""
 _GATE_SILENT_NS = S_NS
+_LONGEST_WISH = 120
+"""Characters of a command that was refused here, in the audit log: escaped, they must fit a message of 1020 bytes."""
 _LOST = int(Quality.LOST)
 
 
@@ -129,14 +131,22 @@ class BridgeFederate:
         elif action == "set_points" and _are_pairs(payload.get("values")):
             values = payload["values"]
         else:
-            return f"refused: {COMMAND.doc}"
+            return self._not_passed_on(event, COMMAND.doc)
         if self._channel is None:
             return "refused: no gatekeeper"
         try:
             taken = self._channel.send_to_device({"id": f"{event.source}/{event.seq}", "values": values})
         except ValueError as error:
-            return f"refused: {error}"
+            return self._not_passed_on(event, str(error))
         return "" if taken else "refused: the gatekeeper takes no commands any more"
+
+    def _not_passed_on(self, event: Event, reason: str) -> str:
+        """Refuse what is no command, and have the gatekeeper enter it in its audit log."""
+        if self._channel is not None:
+            wish = repr(event.payload)[:_LONGEST_WISH]
+            identity = f"{event.source}/{event.seq}"
+            self._channel.send_to_device({"id": identity, "refused": wish, "reason": reason[:_LONGEST_WISH]})
+        return f"refused: {reason}"
 
     @staticmethod
     def _named(event: Event) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from hil.drivers.base import Master, Sent
 from hil.guard import Guard, Order, Refused
@@ -12,7 +13,8 @@ from hil.points import FallbackKind, PointMap
 
 RETRY_S = 0.05
 GIVE_UP_S = 1.0
-"""A fallback that could not leave (no connection) is tried again for so long; one that left is never sent again."""
+"""A fallback that could not leave (no connection) is tried again for so long. What the device then has not acknowledged is owed: it
+is sent once more when the device answers again, however late, since the device may still hold what it was commanded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,12 @@ class Fallen:
     value: float | None
     sent: Sent | None
     why_not: str = ""
+    order: Order | None = None
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether the device never said that it has it: it is sent once more when the device answers again."""
+        return self.sent is not None and not self.sent.answered
 
 
 def orders(points: PointMap, guard: Guard) -> tuple[list[tuple[str, str, Order]], list[Fallen]]:
@@ -53,9 +61,22 @@ async def send_all(master: Master, points: PointMap, guard: Guard) -> list[Falle
     to_send, fallen = orders(points, guard)
     give_up_s = time.monotonic() + GIVE_UP_S
     for name, fallback, order in to_send:
-        sent = await master.send(order)
+        sent = await _send(master, guard, order)
         while not sent.sent and time.monotonic() < give_up_s:
             await asyncio.sleep(RETRY_S)
-            sent = await master.send(order)
-        fallen.append(Fallen(name, fallback, order.value, sent))
+            sent = await _send(master, guard, order)
+        fallen.append(Fallen(name, fallback, order.value, sent, order=order))
     return fallen
+
+
+async def send_owed(master: Master, guard: Guard, owed: Sequence[Fallen]) -> list[Fallen]:
+    """Send each of these once, in their order: the device answers again."""
+    return [replace(one, sent=await _send(master, guard, one.order)) for one in owed if one.order is not None]
+
+
+async def _send(master: Master, guard: Guard, order: Order) -> Sent:
+    take_back = guard.sent(order, time.monotonic_ns())
+    sent = await master.send(order)
+    if not sent.sent:
+        take_back()
+    return sent

@@ -122,8 +122,12 @@ class Gatekeeper:
         if self.stop.is_set and self.plan.warrant is not None:
             clear = f"run_cosim.py safety clear --stop-file {self.stop.path} --operator NAME"
             raise SafetyError(f"no device can be armed: the emergency stop is set ({self.stop.why()}); clear it with: {clear}")
-        around = Surroundings(self.host.directory, self.host.run_dir, self.audit, self.stop, self._fault)
+        around = Surroundings(
+            self.host.directory, self.host.run_dir, self.audit, self.stop, self._fault, self._lost, self.vigil.look, self._may_rearm
+        )
         for device in self.plan.devices:
+            if self._ended.is_set() or self.vigil.cause or self._failure is not None:
+                return  # it ends before it began: no further device is reached, let alone armed
             wire = await self._wire(device, around)
             self.wires.append(wire)
             try:
@@ -228,17 +232,27 @@ class Gatekeeper:
         elif cause != "the run is over":
             asyncio.get_running_loop().call_later(_SUPERVISOR_NAMES_S, self._fault, self.plan.devices[0].name, cause)
 
-    def _fault(self, device: str, cause: str, *, always: bool = False) -> None:
+    def _lost(self, device: str, cause: str) -> None:
+        """A connection was lost: a fault that need not be for good."""
+        self._fault(device, cause, for_good=False)
+
+    def _may_rearm(self) -> bool:
+        """Whether every device of the group answers and has its fallback, and nothing else is wrong."""
+        masters = [wire for wire in self.wires if isinstance(wire, MasterWire)]
+        return not self.vigil.look() and self._failure is None and not self._over and all(wire.is_settled for wire in masters)
+
+    def _fault(self, device: str, cause: str, *, always: bool = False, for_good: bool = True) -> None:
         """A device failed: all of the group fall, and the run ends or goes on as the device's plan says."""
         if self._over:
             return
-        self._fall_all(cause)
+        self._fall_all(cause, for_good=for_good)
         plan = next(plan for plan in self.plan.devices if plan.name == device)
         reached = [wire.channel.get(Word.SOLVER_T) for wire in self.wires]  # none while the devices are being opened
         if (always or plan.on_fault is OnFault.ABORT) and self._failure is None:
             self._failure = CompanionFailure(device, cause, max(reached, default=None))
 
-    def _fall_all(self, cause: str) -> None:
+    def _fall_all(self, cause: str, *, for_good: bool = True) -> None:
         for wire in self.wires:
+            wire.chain.is_for_good |= for_good
             if not wire.chain.fell_because:
-                self._falls.append(asyncio.get_running_loop().create_task(wire.fall(cause)))
+                self._falls.append(asyncio.get_running_loop().create_task(wire.fall(cause, for_good=for_good)))

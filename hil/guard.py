@@ -40,6 +40,7 @@ class Guard:
         self._interlocks = tuple(interlocks)
         self._reading = reading
         self._sent: dict[str, tuple[int, float]] = {}
+        self._held: dict[str, tuple[int, float]] = {}
         self.refused = 0
 
     def judge(self, name: str, value: float | str, now_ns: int) -> Order:
@@ -53,9 +54,33 @@ class Guard:
             raise
         return order
 
-    def sent(self, order: Order, now_ns: int) -> None:
-        """An order goes out now: what follows is measured against it."""
-        self._sent[order.point.name] = (now_ns, order.value)
+    def still(self, order: Order, now_ns: int) -> None:
+        """Judge an order again that waited for the disk or the line: another may have gone out to its point meanwhile, or an
+        interlock have closed. Raises Refused."""
+        try:
+            self._within_time(order, now_ns)
+            self._unlocked(order)
+        except Refused:
+            self.refused += 1
+            raise
+
+    def holds(self, name: str, value: float, now_ns: int) -> None:
+        """What the device held before anything was sent: the first change is no faster than the row's rate either."""
+        self._held[name] = (now_ns, value)
+
+    def sent(self, order: Order, now_ns: int) -> Callable[[], None]:
+        """An order goes out now: what follows is measured against it. Gives what takes that back, if it did not leave after all."""
+        name, before = order.point.name, self._sent.get(order.point.name)
+        self._sent[name] = now = (now_ns, order.value)
+
+        def take_back() -> None:
+            if self._sent.get(name) is now:
+                if before is None:
+                    del self._sent[name]
+                else:
+                    self._sent[name] = before
+
+        return take_back
 
     def last(self, name: str) -> float | None:
         """The last value that went out to a point."""
@@ -63,11 +88,12 @@ class Guard:
 
     def within_rate(self, point: MapPoint, value: float, now_ns: int) -> float | None:
         """The value that may go out now on the way to `value`, at no more than the row's rate; None before its interval is over."""
-        if point.name not in self._sent:
+        known = self._sent.get(point.name) or self._held.get(point.name)
+        if known is None:
             return value
-        then_ns, before = self._sent[point.name]
+        then_ns, before = known
         passed_s = (now_ns - then_ns) / 1e9
-        if passed_s < point.min_interval_s:
+        if passed_s < point.min_interval_s and point.name in self._sent:
             return None
         if point.rate_per_s is None:
             return value
@@ -86,6 +112,10 @@ class Guard:
             return self._control(point, value)
         if isinstance(value, str):
             raise Refused(f"point {name!r} takes a number, not the control code {value!r}")
+        try:
+            value = float(value) + 0.0  # a negative zero is 0: in a register its sign bit is a mark, or a large number
+        except OverflowError:
+            value = math.inf  # an integer beyond every float
         if not math.isfinite(value):
             raise Refused(f"point {name!r}: {value} is no finite number")
         if point.is_binary:
@@ -93,7 +123,7 @@ class Guard:
                 raise Refused(f"point {name!r} takes 0 or 1, not {value:g}")
         elif point.minimum is None or point.maximum is None or not point.minimum <= value <= point.maximum:
             raise Refused(f"point {name!r}: {value:g} is outside its limits {point.minimum} to {point.maximum} {point.unit}")
-        return Order(point, float(value))
+        return Order(point, value)
 
     def _control(self, point: MapPoint, value: float | str) -> Order:
         if isinstance(value, str):
@@ -107,12 +137,13 @@ class Guard:
         return Order(point, float(value), crob)
 
     def _within_time(self, order: Order, now_ns: int) -> None:
-        if order.point.name not in self._sent:
-            return
-        then_ns, before = self._sent[order.point.name]
-        passed_s = (now_ns - then_ns) / 1e9
         name, rate, interval_s = order.point.name, order.point.rate_per_s, order.point.min_interval_s
-        if passed_s < interval_s:
+        known = self._sent.get(name) or self._held.get(name)
+        if known is None:
+            return
+        then_ns, before = known
+        passed_s = (now_ns - then_ns) / 1e9
+        if passed_s < interval_s and name in self._sent:
             raise Refused(f"point {name!r}: {passed_s:.3f} s after the last command; at least {interval_s:g} s must pass")
         if rate is not None and abs(order.value - before) > rate * passed_s * (1 + 1e-9):
             raise Refused(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from hil.channel import Word
-from hil.drivers.base import DeviceError, Master, Sent
-from hil.fallback import send_all
+from hil.drivers.base import Cycle, DeviceError, Master, Sent
+from hil.fallback import Fallen, send_all, send_owed
 from hil.guard import Guard, Order, Refused
-from hil.plan import DevicePlan
+from hil.plan import DevicePlan, OnReconnect
 from hil.points import MapPoint
-from hil.safety import State, Warrant
+from hil.presence import Presence
+from hil.safety import SafetyError, State, Warrant
 from hil.wire import Surroundings, Wire
 
 Result = TypeVar("Result")
@@ -22,6 +24,16 @@ _LISTEN_S = 0.005
 _OF_PERIOD = 0.8
 _TURN_S = 0.06
 """How long the fallback lets an exchange under way come to its end before it is given up."""
+_LONGEST_ECHO = 200
+"""Characters of a name or wish that go into an answer: a message has 1020 bytes."""
+
+
+_OK, _DRY = "ok", "dry run: not sent"
+
+
+def _short(text: object) -> str:
+    """A name or a wish as it goes into answers."""
+    return str(text)[:_LONGEST_ECHO]
 
 
 class MasterWire(Wire):
@@ -34,12 +46,14 @@ class MasterWire(Wire):
         self.driver = make(self)
         self.warrant = warrant
         self._reads = plan.points.reads
-        self._now = [math.nan] * len(self._reads)
+        self._now = [(math.nan, 0)] * len(self._reads)
         place = {point.name: i for i, point in enumerate(self._reads)}
-        self.guard = Guard(plan.points, plan.interlocks, lambda name: self._now[place[name]])
+        self.guard = Guard(plan.points, plan.interlocks, lambda name: self._reading(place[name]))
         self._places = [self.number_of[point.name] for point in self._reads]
         self._turn = asyncio.Lock()
-        self._was_connected = False
+        self._presence = Presence(plan.silence_ns, time.monotonic_ns())
+        self._owed: list[Fallen] = []
+        self._falling = False
         self._refused_wish: dict[str, float] = {}
         self._under_way: asyncio.Future[Any] | None = None
 
@@ -52,9 +66,10 @@ class MasterWire(Wire):
             cycle = await self.driver.cycle(self.plan.timeout_s)
             if cycle.answered:
                 self.channel.put_inward(self.frame(cycle))
-                self._remember(cycle.values.tolist(), cycle.quality.tolist())
+                self._remember(cycle)
+                self._note_held()
                 self.chain.passed_self_test()
-                self._was_connected = True
+                self._presence.met(self.driver.connections, time.monotonic_ns())
                 return
             problem = cycle.problems[0] if cycle.problems else self.driver.last_error or problem
             await asyncio.sleep(0.05)
@@ -94,7 +109,7 @@ class MasterWire(Wire):
             done_ns = time.monotonic_ns()
             connected = self.driver.is_connected
             self.channel.put_inward(self.frame(cycle))
-            self._remember(cycle.values.tolist(), cycle.quality.tolist())
+            self._remember(cycle)
             self.channel.set(Word.ROUND_TRIP, done_ns - sent_ns)
             self.beat(connected=connected)
             for event in cycle.events:
@@ -106,9 +121,7 @@ class MasterWire(Wire):
                 raw=cycle.raw.tolist(), values=cycle.values.tolist(), quality=cycle.quality.tolist(),
                 device_ns=cycle.device_ns.tolist(), clock_offset_ns=offset[0], clock_uncertainty_ns=offset[1],
             )  # fmt: skip
-            if self._was_connected and not connected:
-                self.around.fault(self.plan.name, f"the connection was lost: {self.driver.last_error or 'closed by the device'}")
-            self._was_connected = connected
+            await self._judge_line(cycle, done_ns, connected=connected)
             if tick.due_ns + self.plan.period_ns > done_ns:
                 await self._follow()
 
@@ -119,8 +132,56 @@ class MasterWire(Wire):
             await asyncio.wait([under_way])
             return None if under_way.cancelled() else under_way.result()
 
-    def _remember(self, values: list[float], quality: list[int]) -> None:
-        self._now = [value if good == 0 else math.nan for value, good in zip(values, quality, strict=True)]
+    async def _judge_line(self, cycle: Cycle, now_ns: int, *, connected: bool) -> None:
+        """Notice a device that was lost, and one that answers again."""
+        cause = self._presence.polled(
+            answered=cycle.answered, connected=connected, connections=self.driver.connections, error=self.driver.last_error,
+            now_ns=now_ns,
+        )  # fmt: skip
+        if cause:
+            self.around.lost(self.plan.name, cause)
+        elif not self._presence.is_lost and self.chain.fell_because and not self._falling:
+            await self._come_back()
+
+    async def _come_back(self) -> None:
+        """The device answers again after a fall: it gets what it is owed, and is armed again where its plan says so."""
+        if self._owed:
+            sent = await send_owed(self.driver, self.guard, self._owed)
+            self._owed = [one for one in sent if one.sent is not None and not one.sent.sent]  # lost again meanwhile
+            await self._account([one for one in sent if one not in self._owed])
+        if self.plan.on_reconnect is OnReconnect.REARM and self.chain.lease_until_ns is not None and not self.chain.is_for_good:
+            if not self.around.may_rearm():
+                return
+            try:
+                self.chain.rearm(time.monotonic_ns())
+            except SafetyError as error:
+                self.chain.is_for_good = True
+                await self.audit("fault", cause=str(error))
+                return
+            lease_s = ((self.chain.lease_until_ns or 0) - time.monotonic_ns()) / 1e9
+            await self.audit("armed", operator=self.chain.operator, again=True, lease_s=round(lease_s, 3))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the device answers, and owes no fallback: it may be armed again, as far as it is concerned."""
+        return not self._presence.is_lost and not self._falling and not self._owed
+
+    def _remember(self, cycle: Cycle) -> None:
+        rows = zip(cycle.values.tolist(), cycle.quality.tolist(), cycle.measured_ns.tolist(), strict=True)
+        self._now = [(value if good == 0 else math.nan, measured_ns) for value, good, measured_ns in rows]
+
+    def _reading(self, place: int) -> float:
+        """A reading for the interlocks: NaN where it is not good, or older than what counts as current."""
+        value, measured_ns = self._now[place]
+        return value if time.monotonic_ns() - max(measured_ns, 0) <= self.plan.stale_ns else math.nan
+
+    def _note_held(self) -> None:
+        """What the device holds before we write, where a row reads it at the place of a command."""
+        at = {(row.table, row.unit_id, row.wire_address): value for row, (value, _) in zip(self._reads, self._now, strict=True)}
+        for point in self.plan.points.writes:
+            value = at.get((point.table, point.unit_id, point.wire_address), math.nan)
+            if math.isfinite(value):
+                self.guard.holds(point.name, value, time.monotonic_ns())
 
     # -- writing
 
@@ -132,14 +193,26 @@ class MasterWire(Wire):
             await asyncio.sleep(_LISTEN_S)
 
     async def _command(self, message: dict[str, Any]) -> None:
-        """One command of the simulation: values or control codes of one or several points, in order."""
-        for name, wish in message["values"]:
-            if isinstance(wish, bool) or not isinstance(wish, int | float | str):
+        """One command of the simulation: values or control codes of one or several points, in order. After one that did not succeed
+        the rest is refused: half a curve must not be taken into use."""
+        command, failed = str(message.get("id", "")), ""
+        if "refused" in message:  # the bridge could not make a command of it
+            await self.audit("refused", wish=message["refused"], reason=message["reason"], command=command)
+        for name, wish in message.get("values", ()):
+            name = str(name)
+            if isinstance(wish, int) and abs(wish) > sys.float_info.max:
+                wish = math.inf  # which is refused as such; its digits would not fit into an answer
+            if failed:
+                outcome = f"refused: {_short(failed)!r} of the same command did not succeed"
+                await self.audit("refused", point=name, wish=wish, reason=outcome, command=command)
+            elif isinstance(wish, bool) or not isinstance(wish, int | float | str):
                 outcome = f"refused: {wish!r} is neither a number nor a control code"
-                await self.audit("refused", point=name, wish=repr(wish), reason=outcome, command=message.get("id", ""))
+                await self.audit("refused", point=name, wish=repr(wish), reason=outcome, command=command)
             else:
-                outcome = await self._write(str(name), wish, "command", str(message.get("id", "")))
-            self.tell({"event": "result", "id": message.get("id", ""), "point": name, "wish": wish, "outcome": outcome[:300]})
+                outcome = await self._write(name, wish, "command", command)
+            failed = failed or ("" if outcome in (_OK, _DRY) else name)
+            told = wish if isinstance(wish, int | float) else _short(wish)
+            self.tell({"event": "result", "id": command, "point": _short(name), "wish": told, "outcome": outcome[:300]})
 
     async def _follow(self) -> None:
         """Numbers that follow a value of the simulation: sent when they have moved, no faster than their rows allow."""
@@ -173,7 +246,7 @@ class MasterWire(Wire):
         if self.warrant is None:
             self.guard.sent(order, time.monotonic_ns())
             await self.audit("dry", point=name, value=order.value, command=command)
-            return "dry run: not sent"
+            return _DRY
         if not self.chain.may_write:
             why = self.chain.fell_because or "the device is not armed"
             await self.audit("refused", point=name, wish=wish, reason=f"{self.chain.state}: {why}", command=command)
@@ -188,14 +261,27 @@ class MasterWire(Wire):
         return sent.outcome
 
     async def _send(self, order: Order) -> Sent:
-        """Once more: may it? The device may have fallen while the disk or the line was busy."""
+        """Once more: may it? While the disk or the line was busy the device may have fallen, its lease have ended, or another order
+        have gone to the same point."""
         now_ns = time.monotonic_ns()
-        if not self.chain.may_write:
-            return Sent(
-                f"not sent: the device is {self.chain.state} ({self.chain.fell_because})", math.nan, now_ns, now_ns, sent=False
-            )
-        self.guard.sent(order, now_ns)
-        return await self.driver.send(order)
+        why = self.around.alarm()
+        if self.chain.lease_is_over(now_ns):
+            why = f"the lease of {self.chain.operator} is over"
+        elif not self.chain.may_write:
+            why = f"the device is {self.chain.state} ({self.chain.fell_because})"
+        if not why:
+            try:
+                self.guard.still(order, now_ns)
+            except Refused as refusal:
+                self.channel.set(Word.REFUSED, self.guard.refused)
+                why = str(refusal)
+        if why:
+            return Sent(f"refused: not sent: {why}", math.nan, now_ns, now_ns, sent=False)
+        take_back = self.guard.sent(order, now_ns)
+        sent = await self.driver.send(order)
+        if not sent.sent:
+            take_back()
+        return sent
 
     def _sent(self, kind: str, order: Order, sent: Sent) -> None:
         number = self.number_of[order.point.name]
@@ -203,16 +289,26 @@ class MasterWire(Wire):
 
     # -- the way down
 
-    async def fall(self, cause: str) -> None:
+    async def fall(self, cause: str, *, for_good: bool = True) -> None:
         """To SAFE: no other write from this moment; the fallback goes out, and only then the audit row."""
         if self.chain.fell_because:
             return
-        was_live = self.chain.fall(cause)
+        was_live = self.chain.fall(cause, for_good=for_good)
         self.beat(connected=self.driver.is_connected)
-        if was_live and self._under_way is not None and not self._under_way.done():
-            await asyncio.wait([self._under_way], timeout=_TURN_S)
-            self._under_way.cancel()
-        fallen = await send_all(self.driver, self.plan.points, self.guard) if was_live else []
+        self._falling = True
+        try:
+            if was_live and self._under_way is not None and not self._under_way.done():
+                await asyncio.wait([self._under_way], timeout=_TURN_S)
+                self._under_way.cancel()
+            fallen = await send_all(self.driver, self.plan.points, self.guard) if was_live else []
+            self._owed += [one for one in fallen if one.is_owed]
+        finally:
+            self._falling = False
+        await self.audit("fall", cause=cause, was_live=was_live, operator=self.chain.operator)
+        await self._account(fallen)
+
+    async def _account(self, fallen: list[Fallen]) -> None:
+        """Fallbacks into the records and the audit log."""
         for one in fallen:
             if one.sent is not None:
                 number = self.number_of[one.point]
@@ -220,7 +316,6 @@ class MasterWire(Wire):
                     "fallback", one.sent.sent_ns, one.sent.received_ns, one.sent.outcome,
                     points=[number], raw=[one.sent.raw], values=[one.value or 0.0],
                 )  # fmt: skip
-        await self.audit("fall", cause=cause, was_live=was_live, operator=self.chain.operator)
         for one in fallen:
             outcome = one.why_not or (one.sent.outcome if one.sent else "")
             await self.audit("fallback", point=one.point, fallback=one.fallback, value=one.value, outcome=outcome)

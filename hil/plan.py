@@ -48,6 +48,15 @@ class OnFault(StrEnum):
     CONTINUE = "continue"
 
 
+class OnReconnect(StrEnum):
+    """What a device that lost its connection in a live run may do once it answers again; matters with `OnFault.CONTINUE`."""
+
+    SAFE = "safe"
+    """It gets the fallback that it is owed, and nothing else is written to it in this run."""
+    REARM = "rearm"
+    """After the fallback it is ARMED again, under the same lease: commands and followed values go out as before."""
+
+
 CATCH_UP_LIMIT = 8
 
 
@@ -94,6 +103,7 @@ class DevicePlan:
     period_ns: int
     policy: Policy = Policy.SKIP
     on_fault: OnFault = OnFault.ABORT
+    on_reconnect: OnReconnect = OnReconnect.SAFE
     lease_s: float = 600.0
     stale_ns: int = 300_000_000
     silence_ns: int = 2_000_000_000

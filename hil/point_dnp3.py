@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from hil.points import MapPoint, PointMap, PointTable
@@ -101,9 +102,19 @@ def value_from_report(point: MapPoint, value: bool | int | float) -> float:
 
 
 def wire_command(point: MapPoint, value: float) -> float:
-    """What goes into an analog output block for an engineering value. Limits are the sender's to check, before this."""
+    """What goes into an analog output block for an engineering value that lies within the limits: of whole numbers the nearest that
+    does not go beyond them. ValueError where there is none."""
     raw = (value - point.offset) / point.scale
-    return raw if command_encoding(point).startswith("f") else round(raw)
+    if command_encoding(point).startswith("f"):
+        return raw
+    low = -math.inf if point.minimum is None else point.minimum
+    high = math.inf if point.maximum is None else point.maximum
+    for step in sorted({round(raw), math.floor(raw), math.ceil(raw)}, key=lambda step: (abs(step - raw), step)):
+        asked = step * point.scale + point.offset
+        slack = 1e-9 * (abs(asked) + abs(point.scale))  # of binary fractions, not of steps
+        if low - slack <= asked <= high + slack:
+            return step
+    raise ValueError(f"point {point.name!r}: no whole number near {raw:g} lies within its limits {low:g} to {high:g}")
 
 
 def command_encoding(point: MapPoint) -> str:

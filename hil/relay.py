@@ -14,6 +14,7 @@ import contextlib
 import ssl
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from protocols.dnp3.application import Function
 from protocols.dnp3.link import LinkParser
@@ -22,13 +23,21 @@ from protocols.dnp3.transport import FIR
 Address = tuple[str, int]
 Tap = Callable[[Address, Address, bytes, int], None]
 """(sender, receiver, octets, UTC in ns) of what goes over the line to the device."""
-Allow = Callable[[bytes], str]
-"""Octets towards the device -> empty, or why they must not go."""
 
-READ_ONLY = frozenset(
-    (Function.CONFIRM, Function.READ, Function.ENABLE_UNSOLICITED, Function.DISABLE_UNSOLICITED, Function.DELAY_MEASURE)
-)
-"""Functions that change no point, no time and no configuration of an outstation beyond its reporting."""
+
+class Allow(Protocol):
+    """Called with octets towards the device: empty, or why they must not go. Of what it let pass, the last `pending` octets are not
+    understood yet, and wait for the next ones."""
+
+    @property
+    def pending(self) -> int: ...
+    def __call__(self, octets: bytes, /) -> str: ...
+
+
+READ_ONLY = frozenset((Function.CONFIRM, Function.READ, Function.ENABLE_UNSOLICITED, Function.DELAY_MEASURE))
+"""Functions that change no point, no time and no configuration of an outstation beyond its reporting. The stack asks for
+unsolicited reports when it connects, and its binding has no switch for that; a CONFIRM takes the events that were read from the
+outstation's buffer for this master."""
 _TURN = 65536
 
 
@@ -38,11 +47,18 @@ class Dnp3ReadOnly:
     def __init__(self) -> None:
         self._parser = LinkParser()
 
+    @property
+    def pending(self) -> int:
+        """How many of the last octets are a frame's beginning: until it is whole nobody knows what it is."""
+        return self._parser.pending
+
     def __call__(self, octets: bytes) -> str:
         before = self._parser.counts.skipped_octets
         for frame in self._parser.feed(octets):
             data = frame.user_data
-            if len(data) >= 3 and data[0] & FIR and data[2] not in READ_ONLY:
+            if data and data[0] & FIR and len(data) < 3:
+                return "a dry run sends no fragment whose function comes later"
+            if data and data[0] & FIR and data[2] not in READ_ONLY:
                 name = Function(data[2]).name if data[2] in Function.__members__.values() else f"function {data[2]}"
                 return f"a dry run sends no {name}"
         return "octets that are no DNP3 frame" if self._parser.counts.skipped_octets > before else ""
@@ -67,7 +83,8 @@ class Relay:
         self._timeout_s, self._faces_device = timeout_s, faces_device
         self._server: asyncio.Server | None = None
         self._lines: set[asyncio.Task[None]] = set()
-        self.connected = 0
+        self.connected = self.connections = 0
+        """Lines that are joined now, and that ever were."""
         self.last_error = ""
 
     async def start(self) -> Address:
@@ -109,6 +126,7 @@ class Relay:
             self.last_error = f"{self.target[0]}:{self.target[1]}: {reason}"
             return
         self.connected += 1
+        self.connections += 1
         outer = far_writer if self._faces_device else writer
         here, there = outer.get_extra_info("sockname")[:2], outer.get_extra_info("peername")[:2]
         gate = self._allow() if self._allow is not None else None
@@ -127,11 +145,17 @@ class Relay:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sender: Address, receiver: Address, gate: Allow | None
     ) -> None:
+        held = b""
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             while octets := await reader.read(_TURN):
-                if gate is not None and (why := gate(octets)):
-                    self.last_error = why
-                    return
+                if gate is not None:
+                    if why := gate(octets):
+                        self.last_error = why
+                        return
+                    octets = held + octets
+                    octets, held = octets[: len(octets) - gate.pending], octets[len(octets) - gate.pending :]
+                    if not octets:
+                        continue
                 if self._tap is not None:
                     self._tap(sender, receiver, octets, time.time_ns())
                 writer.write(octets)

@@ -6,7 +6,8 @@
     RUN     the solver steps; whitelisted writes go out.
 
 Only the first three steps up need something to be right; the way down needs nothing. A device that fell back to SAFE stays there
-for the rest of the run. An emergency stop outlives runs: it is a file, and while it exists no device can be armed. Any process may
+for the rest of the run; the one exception is a lost connection, where the scenario says `on_reconnect: rearm`, and only while the
+lease runs. An emergency stop outlives runs: it is a file, and while it exists no device can be armed. Any process may
 set it; only a person clears it (`run_cosim.py safety clear`).
 """
 
@@ -116,6 +117,8 @@ class Chain:
         self.state = State.SAFE
         self.fell_because = ""
         """Why it went back to SAFE; empty while it has not."""
+        self.is_for_good = False
+        """Whether it stays SAFE for the rest of the run; only a lost connection is not for good."""
         self.lease_until_ns: int | None = None
         self.operator = ""
 
@@ -151,12 +154,24 @@ class Chain:
         """Whether the lease ended while the device was live."""
         return self.is_live and self.lease_until_ns is not None and now_ns >= self.lease_until_ns
 
-    def fall(self, cause: str) -> bool:
-        """Back to SAFE, for good. True where it was live, so that the fallback must be sent."""
+    def fall(self, cause: str, *, for_good: bool = True) -> bool:
+        """Back to SAFE. True where it was live, so that the fallback must be sent."""
         was_live = self.is_live
         self.state = State.SAFE
         self.fell_because = self.fell_because or cause
+        self.is_for_good |= for_good
         return was_live
+
+    def rearm(self, now_ns: int) -> None:
+        """ARMED again after a lost connection, under the lease that was given, which is not made longer. SafetyError where it fell
+        for good, was never armed, the lease is over or the emergency stop is set."""
+        if self.is_for_good or not self.fell_because:
+            raise SafetyError(f"{self.device} did not fall for a lost connection: {self.fell_because or 'it is ' + self.state}")
+        if self.lease_until_ns is None or now_ns >= self.lease_until_ns:
+            raise SafetyError(f"{self.device} cannot be armed again: it has no lease, or the lease is over")
+        if self.stop.is_set:
+            raise SafetyError(f"{self.device} cannot be armed again: the emergency stop is set ({self.stop.why()})")
+        self.state, self.fell_because = State.ARMED, ""
 
     def _step(self, before: State, after: State) -> None:
         if self.fell_because:

@@ -34,7 +34,8 @@ class Vigil:
 
     def __init__(self, stop: EmergencyStop, alarm: Callable[[str], None], solver_limit_ns: int) -> None:
         self._stop, self._alarm, self._solver_limit_ns = stop, alarm, solver_limit_ns
-        self._watched: dict[str, tuple[int, int]] = {}
+        self._watched: dict[int, tuple[str, int]] = {}
+        self._known: set[int] = set()
         self._heartbeats: list[Callable[[], tuple[int, bool]]] = []
         self._checks: list[Callable[[int], None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -45,15 +46,16 @@ class Vigil:
         self._task = asyncio.get_running_loop().create_task(self._look())
 
     def process(self, what: str, pid: int) -> None:
-        """Watch a process until it dies or is stopped."""
-        if what in self._watched and self._watched[what][0] == pid:
-            return
+        """Watch a process until it dies or is stopped. A second call for it does nothing."""
+        if pid in self._known:
+            return  # also one that has died: its number may be somebody else's by now
+        self._known.add(pid)
         try:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
             self.raise_alarm(f"the {what} (pid {pid}) is dead")
             return
-        self._watched[what] = (pid, descriptor)
+        self._watched[pid] = (what, descriptor)
         asyncio.get_running_loop().add_reader(descriptor, self._died, what, pid, descriptor)
 
     def heartbeat(self, beat: Callable[[], tuple[int, bool]]) -> None:
@@ -82,26 +84,33 @@ class Vigil:
     def _died(self, what: str, pid: int, descriptor: int) -> None:
         asyncio.get_running_loop().remove_reader(descriptor)
         with contextlib.suppress(KeyError):
-            del self._watched[what]
+            del self._watched[pid]
         os.close(descriptor)
         if not any(over for _, over in (beat() for beat in self._heartbeats)):
             self.raise_alarm(f"the {what} (pid {pid}) is dead")
 
+    def look(self) -> str:
+        """Look at once; gives the cause of the alarm, empty where all is well. Every write asks: a gatekeeper that was itself held
+        (SIGSTOP, a busy machine) may have missed its regular looks."""
+        if self.cause:
+            return self.cause
+        if self._stop.is_set:
+            self.raise_alarm(f"emergency stop: {self._stop.why()}")
+        now_ns = time.monotonic_ns()
+        for check in self._checks:
+            check(now_ns)
+        for pid, (what, _) in self._watched.items():
+            if is_stopped(pid):
+                self.raise_alarm(f"the {what} (pid {pid}) is stopped (SIGSTOP)")
+        for beat in self._heartbeats:
+            at_ns, over_well = beat()
+            if over_well:
+                self.raise_alarm("the run is over")
+            elif at_ns and now_ns - at_ns > self._solver_limit_ns:
+                silent_s = (now_ns - at_ns) / 1e9
+                self.raise_alarm(f"the solver has been silent for {silent_s:.2f} s (limit {self._solver_limit_ns / 1e9:g} s)")
+        return self.cause
+
     async def _look(self) -> None:
-        while not self.cause:
-            if self._stop.is_set:
-                self.raise_alarm(f"emergency stop: {self._stop.why()}")
-            now_ns = time.monotonic_ns()
-            for check in self._checks:
-                check(now_ns)
-            for what, (pid, _) in self._watched.items():
-                if is_stopped(pid):
-                    self.raise_alarm(f"the {what} (pid {pid}) is stopped (SIGSTOP)")
-            for beat in self._heartbeats:
-                at_ns, over_well = beat()
-                if over_well:
-                    self.raise_alarm("the run is over")
-                elif at_ns and now_ns - at_ns > self._solver_limit_ns:
-                    silent_s = (now_ns - at_ns) / 1e9
-                    self.raise_alarm(f"the solver has been silent for {silent_s:.2f} s (limit {self._solver_limit_ns / 1e9:g} s)")
+        while not self.look():
             await asyncio.sleep(LOOK_S)

@@ -9,6 +9,7 @@ Nothing here waits for the simulation: values come from shared memory as they ar
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -32,13 +33,18 @@ STATES = tuple(State)
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a wire is given by its gatekeeper. `fault(device, cause)` reports one that concerns the run."""
+    """What a wire is given by its gatekeeper. `fault(device, cause)` reports one that concerns the run, `lost(device, cause)` a
+    connection that may come back; `alarm()` looks at everything a live run depends on, and says what is wrong; `may_rearm()` says
+    whether all of the group may be armed again."""
 
     directory: Path
     run_dir: Path
     audit: AuditLog
     stop: EmergencyStop
     fault: Callable[[str, str], None]
+    lost: Callable[[str, str], None]
+    alarm: Callable[[], str]
+    may_rearm: Callable[[], bool]
 
 
 class Wire:
@@ -53,13 +59,13 @@ class Wire:
         names = [point.name for point in plan.points.points]
         facts = {
             "role": str(plan.role), "address": plan.address, "period_ns": plan.period_ns, "points": names,
-            "stand_in": plan.is_stand_in, "policy": str(plan.policy),
+            "stand_in": plan.is_stand_in, "policy": str(plan.policy), "audit": around.audit.path.name,
         }  # fmt: skip
         self.record = ExchangeRecorder(around.run_dir, plan.name, facts)
         self.number_of = {name: number for number, name in enumerate(names)}
         self.tick = Tick(0, 0, 0, 0)
         self.overruns = 0
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def ticks(self) -> AsyncIterator[Tick]:
         """The instants of the grid, each once, by the device's policy for those that were missed."""
@@ -99,7 +105,8 @@ class Wire:
                 self.around.fault(self.plan.name, f"{what} failed: {type(error).__name__}: {error}")
 
         task = asyncio.create_task(guarded(), name=f"{self.plan.name} {what}")
-        self._tasks.append(task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return task
 
     def beat(self, *, connected: bool) -> None:
@@ -136,9 +143,10 @@ class Wire:
 
     async def close(self) -> None:
         """End the tasks and write the rest of the record."""
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self.record.close()
         self.channel.close()
 
@@ -192,7 +200,10 @@ class OutstationWire(Wire):
         now_ns = time.monotonic_ns()
         point = self.plan.points.point(name)
         refusal = ""
-        if now_ns - self._heard.get(name, -(2**62)) < point.min_interval_s * 1e9:
+        beyond = point.minimum is not None and point.maximum is not None and not point.minimum <= value <= point.maximum
+        if beyond or not math.isfinite(value):
+            refusal = f"{value:g} is outside {point.minimum} to {point.maximum}"
+        elif now_ns - self._heard.get(name, -(2**62)) < point.min_interval_s * 1e9:
             refusal = f"sooner than {point.min_interval_s:g} s after the last"
         elif not self.channel.send_to_bridge({"event": "command", "point": name, "value": value, **details}):
             refusal = "the solver takes no commands"
@@ -204,9 +215,11 @@ class OutstationWire(Wire):
         self.spawn(self.audit("served", point=name, value=value, outcome=refusal or "ok", **details), "audit")
         return refusal
 
-    async def fall(self, cause: str) -> None:
+    async def fall(self, cause: str, *, for_good: bool = True) -> None:
         """The values become lost for the device's masters; nothing is sent to equipment from here."""
-        self.chain.fall(cause)
+        if self.chain.fell_because:
+            return
+        self.chain.fall(cause, for_good=for_good)
         await self.audit("fall", cause=cause, was_live=False)
 
     async def close(self) -> None:

@@ -109,7 +109,7 @@ def companions(loaded: LoadedScenario, warrant: Warrant | None, stop_file: Path)
 
 
 def _plan(loaded: LoadedScenario, device: Device) -> DevicePlan:
-    from hil.plan import DevicePlan, Interlock, OnFault, Policy, Role, SerialSettings, TlsSettings
+    from hil.plan import DevicePlan, Interlock, OnFault, OnReconnect, Policy, Role, SerialSettings, TlsSettings
 
     stale_s, silence_s = _ages(device)
     files = device.tls
@@ -125,6 +125,7 @@ def _plan(loaded: LoadedScenario, device: Device) -> DevicePlan:
         period_ns=ns(device.period_s),
         policy=Policy(device.policy),
         on_fault=OnFault(device.on_fault),
+        on_reconnect=OnReconnect(device.on_reconnect),
         lease_s=device.lease_s,
         stale_ns=ns(stale_s),
         silence_ns=ns(silence_s),

@@ -87,6 +87,11 @@ class Device(Strict):
     on_fault: Literal["abort", "continue"] = Field(
         default="abort", description="a device that fails ends the run with exit code 4, or its values are LOST and the run goes on"
     )
+    on_reconnect: Literal["safe", "rearm"] = Field(
+        default="safe",
+        description="a device that lost its connection in a live run that goes on: nothing is written to it any more, or it is "
+        "armed again within its lease; either way it first gets the fallback that it missed",
+    )
     lease_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
         default=600.0, description="longest live run, then the fallback is sent"
     )
@@ -115,6 +120,9 @@ class Device(Strict):
             raise ValueError(f"a stand-in is polled by us, and role is {self.role}; write an address to listen at: 127.0.0.1:0")
         if not self.commands and self.address is not None and "/" in self.address:
             raise ValueError("what we play listens on TCP; write an address as 127.0.0.1:20001")
+        if self.on_reconnect == "rearm" and not (self.commands and self.on_fault == "continue"):
+            raise ValueError("on_reconnect: rearm is for a device that we command, and whose fault does not end the run: write "
+                             "on_fault: continue as well")  # fmt: skip
         if self.role == "server" and self.tls is not None:
             raise ValueError("a Modbus server of ours speaks plain TCP; leave tls out")
         return self

@@ -69,6 +69,9 @@ def _judge(expectation: Expectation, results: Records, reached_ns: int) -> Verdi
     values = vector.values[begin:end, columns]
     if not values.size:
         return verdict(False, "nothing was recorded by then")
+    if expectation.since_s is not None:
+        since = max(int(np.searchsorted(vector.t_ns, round(expectation.since_s * S_NS), side="right")) - 1, 0)
+        values = values - vector.values[since, columns]
     bad = ~_within(expectation, values)
     if not bad.any():
         worst = _worst(expectation, values.ravel())
@@ -112,4 +115,5 @@ def wanted(expectation: Expectation) -> str:
     parts += [f"= {expectation.equals:g} +-{expectation.tolerance:g}"] if expectation.equals is not None else []
     span = expectation.within_s
     when = f"within {span[0]:g} to {span[1]:g} s" if span else f"at {expectation.at_s:g} s"
-    return f"{expectation.signal} {' and '.join(parts)} {when}"
+    since = "" if expectation.since_s is None else f" since {expectation.since_s:g} s"
+    return f"{'change of ' if since else ''}{expectation.signal}{since} {' and '.join(parts)} {when}"

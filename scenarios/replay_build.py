@@ -111,7 +111,7 @@ def _area(entry: AreaEntry) -> Any:
 
 def _fleet(entry: FleetEntry) -> Any:
     from federates.grid.areas import Fleet
-    from federates.grid.frequency import Governor
+    from federates.grid.governor import Governor
 
     if entry.turbine == "lag":
         governor = Governor(entry.name, entry.droop_pu, entry.dead_band_hz, ((0.0, entry.lag_s),))

@@ -49,6 +49,7 @@ class Expectation(Strict):
     signal: str = Field(description="federate.port, or federate.port[id]")
     at_s: NotNegative | None = Field(default=None, description="an instant, s; one of at_s and within_s")
     within_s: tuple[NotNegative, NotNegative] | None = Field(default=None, description="[from, to]")
+    since_s: NotNegative | None = Field(default=None, description="judge the change since this instant; default: the value itself")
     min: float | None = Field(default=None, description="no value is lower, in the unit of the signal")
     max: float | None = Field(default=None, description="no value is higher, in the unit of the signal")
     equals: float | None = Field(default=None, description="the value, in the unit of the signal; with tolerance")
@@ -64,6 +65,8 @@ class Expectation(Strict):
             raise ValueError("it needs one of at_s and within_s; write at_s: 30, or within_s: [0, 60]")
         if self.within_s is not None and self.within_s[0] > self.within_s[1]:
             raise ValueError("within_s ends before it starts; write the earlier time first")
+        if self.since_s is not None and self.since_s > (self.within_s or (self.at_s or 0.0,))[0]:
+            raise ValueError("since_s is after what is judged; write an earlier time")
         if self.min is None and self.max is None and self.equals is None:
             raise ValueError("it expects nothing; write min, max, or equals with tolerance")
         if (self.equals is None) != (self.tolerance is None):

@@ -21,6 +21,7 @@ from federates.tblm.model import CurveSet, Tblm, at_frequency, evaluate
 
 FloatArray = NDArray[np.float64]
 Method = Literal["with_constant", "with_tblm"]
+_TOLERANCE_PU = 1e-7  # of voltages: a hundredth of what telemetry resolves
 _RIDE_S, _RIDE_STEP_S, _REST_STEP_S = 15.0, 0.5, 15.0  # fine while frequency swings
 
 
@@ -99,7 +100,7 @@ class View:
     def base(self, telemetry: Telemetry, curves: Mapping[str, LoadCurve]) -> dict[str, Any]:
         """Power flow of the present state at the TBLM buses."""
         try:
-            return self._row(self.engine.solve_with_curves(curves, near_v_pu=telemetry.v_pu), telemetry.f_hz)
+            return self._row(self.engine.solve_with_curves(curves, _TOLERANCE_PU, near_v_pu=telemetry.v_pu), telemetry.f_hz)
         except TransmissionError as error:
             return self._failed(error)
 
@@ -108,7 +109,7 @@ class View:
     ) -> dict[str, dict[str, Any]]:
         """The TBLM buses after the outage of each branch named; None: of each in service."""
         wanted = [n for n in self.engine.branch_names if self.engine.is_closed(n)] if names is None else names
-        table = contingencies(self.engine, wanted, curves, telemetry.v_pu)
+        table = contingencies(self.engine, wanted, curves, telemetry.v_pu, _TOLERANCE_PU)
         rows: dict[str, dict[str, Any]] = {}
         for k, name in enumerate(table.outages):
             if table.status[k] != "ok":
@@ -189,7 +190,7 @@ class View:
         engine.set_response({g: p for g, p in response.items() if engine.is_running(g)})
         engine.scale_native(self._native_factor(telemetry, f_hz), 1.0)
         try:
-            return engine.solve_with_curves(curves, near_v_pu=telemetry.v_pu)
+            return engine.solve_with_curves(curves, _TOLERANCE_PU, near_v_pu=telemetry.v_pu)
         finally:
             engine.set_response({})
             engine.scale_native(1.0)

@@ -98,18 +98,23 @@ class AreasFederate:
         return 0.0
 
     def step(self, t_ns: int, inputs: Inputs) -> Step:
-        """Advance to t, carry out commands, and see whether there is an emergency."""
+        """Advance to t, carry out commands, and see whether there is an emergency.
+
+        Powers and extremes are said at every period and when something happens, frequencies at every step.
+        """
         fed = self._fed(inputs)
         if self._response is None:
             self._response = AreaResponse(self.params.model, fed)
         response = self._response
         rows = response.advance(t_ns, fed)
         rows += carry_out(inputs["command"], self._actions(response))
-        state = response.state()
-        worst = int(np.argmax(np.abs(state.f_hz - self.params.model.f0_hz)))
-        fastest = float(np.abs(state.rocof_hz_per_s).max())
-        emergency, announced, wish_ns = self._announcer.update(t_ns, float(state.f_hz[worst]), fastest, 1.0)
-        return Step({**self._changed(self._outputs(state)), **emergency, "soe": rows + announced}, wish_ns)
+        f_hz, rocof = response.frequencies()
+        worst = int(np.argmax(np.abs(f_hz - self.params.model.f0_hz)))
+        emergency, announced, wish_ns = self._announcer.update(t_ns, float(f_hz[worst]), float(np.abs(rocof).max()), 1.0)
+        outputs = self._frequencies(f_hz)
+        if rows or t_ns % self.period_ns == 0:
+            outputs = self._changed(self._outputs(response.state()))
+        return Step({**outputs, **emergency, "soe": rows + announced}, wish_ns)
 
     def stop(self) -> None:
         """Nothing to release."""
@@ -128,12 +133,14 @@ class AreasFederate:
             "lowest_hz": state.lowest_hz, "lowest_at_s": state.lowest_at_s,
             "highest_hz": state.highest_hz, "highest_at_s": state.highest_at_s,
         }  # fmt: skip
-        outputs |= {port: [f_hz] for port, f_hz in zip(frequency_ports(self._names), state.f_hz.tolist(), strict=True)}
         if self.params.model.ties:
             outputs["tie_p_w"] = state.tie_w
-        if self.params.feeders:
-            outputs |= {"v_pu": [1.0], "angle_rad": [0.0]}
-        return outputs
+        return {**outputs, **self._frequencies(state.f_hz)}
+
+    def _frequencies(self, f_hz: np.ndarray) -> dict[str, Any]:
+        """What is said at every step, with the voltages that feeders see."""
+        outputs = {port: [value] for port, value in zip(frequency_ports(self._names), f_hz.tolist(), strict=True)}
+        return {**outputs, "v_pu": [1.0], "angle_rad": [0.0]} if self.params.feeders else outputs
 
     def _changed(self, outputs: Outputs) -> dict[str, Any]:
         """What is not as it was said last: most of it stands still for minutes. Frequencies are always said."""

@@ -45,6 +45,7 @@ class Protection:
         self._past = np.zeros((depth, len(model.areas)))
         self._picked = np.zeros(len(self.watched), bool)
         self._live = np.ones(len(self.watched), bool)
+        self._last = np.zeros((0, len(self.watched)))  # what `first` saw
 
     @property
     def due_ns(self) -> int | None:
@@ -55,16 +56,16 @@ class Protection:
         """Index of the first sample [k, areas] at which some element changes its mind."""
         if not self._live.any():
             return None
-        seen = self._seen(deviation_hz)
+        seen = self._last = self._seen(deviation_hz)
         changes = np.where(self._picked, seen >= self._reset, seen < self._pickup) & self._live
         found = np.flatnonzero(changes.any(axis=1))
         return int(found[0]) if len(found) else None
 
     def update(self, t_ns: int, deviation_hz: FloatArray) -> list[tuple[Watched, dict[str, Any]]]:
-        """Take samples [k, areas], the last at `t_ns`; what the elements did there, and the row that says so."""
+        """Take the first k samples of those that `first` saw, the last at `t_ns`: what the elements did there, with a row each."""
         done: list[tuple[Watched, dict[str, Any]]] = []
         if self._live.any():
-            values = self._seen(deviation_hz)[-1].tolist()
+            values = self._last[len(deviation_hz) - 1].tolist()
             for m in np.flatnonzero(self._live).tolist():
                 w = self.watched[m]
                 for change in w.element.update(t_ns, values[m], 1.0):

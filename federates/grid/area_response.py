@@ -47,7 +47,7 @@ class AreaState:
 
 @dataclass
 class _Linear:
-    """One mode (which dead bands are left, which limits hold): dz/dt = matrix z. `seen` [k, areas, n]: deviation after k + 1 steps."""
+    """One mode (dead bands left, limits that hold): dz/dt = matrix z. `seen` [k, areas, n]: deviations after k + 1 steps."""
 
     matrix: FloatArray
     fleets: FloatArray
@@ -171,8 +171,13 @@ class AreaResponse:
         self._cache.clear()
         return flow_w
 
+    def frequencies(self) -> tuple[FloatArray, FloatArray]:
+        """Frequency (Hz) and RoCoF (Hz/s) of each area now; RoCoF is the one right after the last change."""
+        n = len(self.model.areas)
+        return self.model.f0_hz + self._z[:n], self._linear(self._mode(self._z)).matrix[:n] @ self._z
+
     def state(self) -> AreaState:
-        """The present state; RoCoF is the one right after the last change."""
+        """The present state."""
         linear = self._linear(self._mode(self._z))
         n, f0_hz, step_s = len(self.model.areas), self.model.f0_hz, self._step_s
         deviation = self._z[:n]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from federates.grid.frequency import Governor
+from federates.grid.governor import Governor
 
 MS_NS = 1_000_000
 

@@ -44,12 +44,13 @@ def contingencies(
     outages: Sequence[str] | None = None,
     curves: Mapping[str, LoadCurve] | None = None,
     near_v_pu: FloatArray | None = None,
+    tolerance_pu: float = 1e-9,
 ) -> ContingencyTable:
     """Solve every outage (branch or generator names; None: every branch in service, then every generator) on its own.
 
     The state of `system` is the base case, and is the same afterwards. An element that is out already gives the base
-    case. `near_v_pu` as in `Transmission.solve_with_curves`. Raises `TransmissionError` of kind "unknown" for a name that does
-    not exist, before solving.
+    case. `near_v_pu` and `tolerance_pu` as in `Transmission.solve_with_curves`. Raises `TransmissionError` of kind "unknown" for a
+    name that does not exist, before solving.
     """
     if outages is None:
         outages = [n for n in system.branch_names if system.is_closed(n)] + [
@@ -67,7 +68,7 @@ def contingencies(
     for row, name in enumerate(outages):
         with _out(system, name):
             try:
-                flow = system.solve_with_curves(curves or {}, near_v_pu=near_v_pu)
+                flow = system.solve_with_curves(curves or {}, tolerance_pu, near_v_pu=near_v_pu)
             except TransmissionError as error:
                 status.append(error.kind)
                 continue

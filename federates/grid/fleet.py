@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from federates.grid.frequency import FrequencyModel, Governor, Machine
+from federates.grid.frequency import FrequencyModel, Machine
+from federates.grid.governor import Governor
 from federates.grid.transmission import Transmission
 
 

@@ -19,67 +19,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from federates.grid.governor import SHORTEST_LAG_S, Governor
+
 FloatArray = NDArray[np.float64]
 
-_GRID_NS = 5_000_000
-_GRID_S = _GRID_NS * 1e-9
+_GRID_S = SHORTEST_LAG_S
+_GRID_NS = round(_GRID_S * 1e9)
 _CHUNK = 256
 _TAYLOR_TERMS = 24
 _RESOLUTION_S = 1e-12
 _MAX_SWITCHES = 64
 _DAMPING_STEP = 1e-3
-
-
-@dataclass(frozen=True)
-class Governor:
-    """A group of like governors and turbines.
-
-    Speed -> power: dead band (continuous: no step at its edge), droop, limit to the headroom of the machines in service,
-    then `stages` (lead_s, lag_s) in series, (1 + lead s) / (1 + lag s). `secondary_share`: part of the secondary
-    control's power (weights; they need not add up to 1).
-    """
-
-    name: str
-    droop_pu: float = 0.05
-    dead_band_hz: float = 0.0
-    stages: tuple[tuple[float, float], ...] = ()
-    secondary_share: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.droop_pu > 0.0 or not self.dead_band_hz >= 0.0 or not self.secondary_share >= 0.0:
-            raise ValueError(f"governor {self.name!r}: droop_pu must be > 0, dead_band_hz and secondary_share >= 0")
-        for lead_s, lag_s in self.stages:
-            if not (lag_s >= _GRID_S or lead_s == lag_s == 0.0):
-                raise ValueError(
-                    f"governor {self.name!r}: a stage's lag must be at least {_GRID_S} s (or lead and lag both 0), not {lag_s}"
-                )
-
-    @classmethod
-    def steam_reheat(
-        cls, name: str, droop_pu: float = 0.05, dead_band_hz: float = 0.0, secondary_share: float = 0.0,
-        servo_s: float = 0.2, chest_s: float = 0.3, reheat_s: float = 8.0, high_pressure: float = 0.3,
-    ) -> Governor:  # fmt: skip
-        """Steam with reheat: `high_pressure` is the fraction of power that does not wait for the reheater (F_H)."""
-        return cls(
-            name, droop_pu, dead_band_hz, ((0.0, servo_s), (0.0, chest_s), (high_pressure * reheat_s, reheat_s)), secondary_share
-        )
-
-    @classmethod
-    def gas(
-        cls, name: str, droop_pu: float = 0.05, dead_band_hz: float = 0.0, secondary_share: float = 0.0,
-        servo_s: float = 0.1, fuel_s: float = 0.4,
-    ) -> Governor:  # fmt: skip
-        """Gas turbine: fuel valve and combustion as two lags."""
-        return cls(name, droop_pu, dead_band_hz, ((0.0, servo_s), (0.0, fuel_s)), secondary_share)
-
-    @classmethod
-    def hydro(
-        cls, name: str, droop_pu: float = 0.05, dead_band_hz: float = 0.0, secondary_share: float = 0.0,
-        servo_s: float = 0.2, temporary_droop_pu: float = 0.4, reset_s: float = 5.0, water_s: float = 1.0,
-    ) -> Governor:  # fmt: skip
-        """Hydro with transient droop; the water column makes power move the wrong way first."""
-        stages = ((0.0, servo_s), (reset_s, reset_s * temporary_droop_pu / droop_pu), (-water_s, water_s / 2.0))
-        return cls(name, droop_pu, dead_band_hz, stages, secondary_share)
 
 
 @dataclass(frozen=True)
@@ -317,7 +267,17 @@ class FrequencyResponse:
         return np.hstack((held[:, None], region, limited))
 
     def _mode(self, deviation_hz: float, secondary: float) -> tuple[int, ...]:
-        return tuple(self._modes(np.array([deviation_hz]), np.array([secondary]))[0].tolist())
+        """`_modes` of one sample, in plain numbers: a search for a change of mode asks thirty times."""
+        deviation_hz, secondary = float(deviation_hz), float(secondary)
+        limit = float(self.model.secondary_limit_w / self._base_w)
+        held = (secondary >= limit and deviation_hz < 0.0) - (secondary <= -limit and deviation_hz > 0.0)
+        region, limited = [], []
+        for band_hz, share, gain, head, foot in self._group_numbers:
+            inside = 1 if band_hz == 0.0 else (deviation_hz > band_hz) - (deviation_hz < -band_hz)
+            order = share * secondary - gain * (abs(inside) * deviation_hz - inside * band_hz)
+            region.append(inside)
+            limited.append((order > head) - (order < -foot))
+        return held, *region, *limited
 
     def _linear(self, mode: tuple[int, ...]) -> _Linear:
         if mode not in self._cache:
@@ -372,6 +332,8 @@ class FrequencyResponse:
         self._gain = np.array([sum(m.rating_va for m in ms) for ms in members]) / self._base_w / droop_hz
         self._head = np.array([sum(m.headroom_w for m in ms) for ms in members]) / self._base_w
         self._foot = np.array([sum(m.footroom_w for m in ms) for ms in members]) / self._base_w
+        numbers = (self._band_hz, self._secondary_share, self._gain, self._head, self._foot)
+        self._group_numbers = list(zip(*(column.tolist() for column in numbers), strict=True))
         self._cache: dict[tuple[int, ...], _Linear] = {}
 
     def _kinetic_energy(self) -> float:

@@ -242,9 +242,11 @@ class Transmission:
             bad = tuple(self.bus_names[i] for i in np.flatnonzero(~np.isfinite(loads_w).all(axis=1)))
             raise TransmissionError("curves", f"load at buses {list(bad)} is not a finite number", bad)
         loads_mva = loads_w / 1e6
-        for bus, column in zip(*np.nonzero(loads_mva != self._loaded_mva), strict=True):
-            change = self._grid.change_p_load if column == 0 else self._grid.change_q_load
-            change(int(bus), float(loads_mva[bus, column]))
+        changed = loads_mva != self._loaded_mva
+        for column, change in enumerate((self._grid.change_p_load, self._grid.change_q_load)):
+            buses = np.flatnonzero(changed[:, column])
+            for bus, mva in zip(buses.tolist(), loads_mva[buses, column].tolist(), strict=True):
+                change(bus, mva)
         self._loaded_mva = loads_mva
         solution = self._grid.ac_pf(self.case.base_v.copy(), _MAX_NEWTON, _MISMATCH_PU)
         return (solution if len(solution) and np.isfinite(solution).all() else None), loads_w

@@ -43,10 +43,10 @@ def main(directory: Path, name: str, row: int, supervisor: int) -> int:
         else:
             traceback.print_exc()
             failure = Failure("device", name, None, f"{type(error).__name__}: {error}")
+        print(f"{name}: {failure.cause}", file=sys.stderr)  # before it is shown: the supervisor then reads the log's last lines
         if directory.exists():  # a supervisor that died may have taken it along
             failure.write(directory, name)
             heart.enter(State.FAILED)
-        print(f"{name}: {failure.cause}", file=sys.stderr)
         return 4
     heart.enter(State.FINISHED)
     return 0

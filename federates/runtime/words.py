@@ -7,7 +7,19 @@ from typing import Any
 
 _WHAT = ("event", "action", "do")
 """Keys that say what happened; the first that is there opens the line."""
-_UNITS = {"hz": "Hz", "pu": "pu", "w": "W", "var": "var", "va": "VA", "wh": "Wh", "v": "V", "a": "A", "s": "s", "rad": "rad", "pct": "%"}
+_UNITS = {
+    "hz": "Hz",
+    "pu": "pu",
+    "w": "W",
+    "var": "var",
+    "va": "VA",
+    "wh": "Wh",
+    "v": "V",
+    "a": "A",
+    "s": "s",
+    "rad": "rad",
+    "pct": "%",
+}
 _PREFIXED = ("W", "var", "VA", "Wh")
 
 

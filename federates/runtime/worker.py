@@ -218,10 +218,11 @@ def _work(job: Job, directory: Path, process: str, heart: Heart, pulse: Pulse) -
 
 
 def _leave(directory: Path, process: str, error: BaseException, heart: Heart) -> None:
-    """Write the failure where the supervisor finds it, show it, and put the traceback in the log."""
+    """Write the failure where the supervisor finds it, put the traceback in the log, and only then show it: the supervisor reads
+    both as soon as it is shown."""
     explain(error).write(directory, process)
-    heart.enter(State.FAILED)
     _log(error)
+    heart.enter(State.FAILED)
 
 
 if __name__ == "__main__":

@@ -65,8 +65,8 @@ def bank(tblm: Tblm, closed: int) -> FeederBank:
 
 
 def der_trips(tblm: Tblm, closed: int) -> tuple[ufls.DerTrip, ...]:
-    """DER of each closed feeder that trip as the frequency falls, by the jumps of the fast curve; all after the time of the fast trips
-    of IEEE 1547-2003 and -2018."""
+    """DER of each closed feeder that trip as the frequency falls, by the jumps of the fast curve; all after the time of the fast
+    trips of IEEE 1547-2003 and -2018."""
     curve, f0_hz = tblm.curve("fast"), tblm.operating_point.f_Hz
     jumps = [b for b in curve.breakpoints if b.axis == "f_Hz" and b.value < f0_hz and b.jump_P_W < 0.0]
     return tuple(ufls.DerTrip(tblm.bus.name, b.value, _FAST_TRIP_NS, -b.jump_P_W / max(closed, 1)) for b in jumps)

@@ -141,7 +141,12 @@ class Assembler:
         count = snapshot.feeders_closed(self.count)
         head_p, bus_p, bus_q = (snapshot.total(name) for name in ("head_p_w", "bus_p_w", "bus_q_var"))
         factor = max(float(count), _NO_FEEDER)
-        if count and np.isfinite([head_p, bus_p]).all() and abs(head_p) >= _TELLING_HEAD * self.s_va / count and bus_p * head_p > 0.0:
+        if (
+            count
+            and np.isfinite([head_p, bus_p]).all()
+            and abs(head_p) >= _TELLING_HEAD * self.s_va / count
+            and bus_p * head_p > 0.0
+        ):
             factor = float(np.clip(bus_p / head_p, (1.0 - _FACTOR_SPREAD) * count, (1.0 + _FACTOR_SPREAD) * count))
         model_p, model_q = factor * found.head_p_w, factor * found.head_q_var
         bus_p = bus_p if np.isfinite(bus_p) else model_p

@@ -25,9 +25,9 @@ from federates.runtime.port import NEVER_NS, Inputs, Outputs, Port
 from federates.tblm.armed import Plans
 from federates.tblm.assembly import Assembler
 from federates.tblm.curves import CurveOptions
-from federates.tblm.flexibility import FlexibilityParams, FlexibilitySection
 from federates.tblm.emergency import Surroundings
 from federates.tblm.emergency_section import EmergencySection
+from federates.tblm.flexibility import FlexibilityParams, FlexibilitySection
 from federates.tblm.model import Flag, Tblm, Trigger, Validity, evaluate, to_json
 from federates.tblm.snapshot import FeederSnapshot, allocate, as_filed, operating_base
 from federates.tblm.study import Study, StudyError

@@ -40,7 +40,7 @@ class Rest:
     def leave(self) -> None:
         """Put whole taps back, before the feeder is brought to another state."""
         if self._now is not self._start:
-            self._regulators.set_ratios(self._start)
+            self._regulators.set_ratios(self._start, self._now)
             self._now = self._start
 
     def begin(self) -> None:
@@ -59,7 +59,7 @@ class Rest:
 
     def start_at(self, ratios: Floats) -> None:
         """Begin the next search from these ratios."""
-        self._regulators.set_ratios(ratios)
+        self._regulators.set_ratios(ratios, self._now)
         self._now = ratios
 
     def go_back(self) -> None:
@@ -99,7 +99,7 @@ class Rest:
             x = np.clip(np.maximum(up, np.minimum(down, self._start)), r.least, r.most)
         shift = float(np.abs(x - now).max())
         if shift > RATIO_STILL:
-            r.set_ratios(x)
+            r.set_ratios(x, now)
             self._now = x
         return shift
 

@@ -138,8 +138,8 @@ class Study:
         return copy, self._der0
 
     def curtail(self, load_left: Floats, der_left: Floats, opened: Sequence[str] = ()) -> None:
-        """From now on this part [n_loads] of each load, the DER [n_der] of which more than half is left, and these lines open, until
-        `restore_all`. StudyError without a snapshot."""
+        """From now on this part [n_loads] of each load, the DER [n_der] of which more than half is left, and these lines open,
+        until `restore_all`. StudyError without a snapshot."""
         base, der0 = self._begun(), self._der0
         self._whole = base, der0
         p_w, q_var = base.load_p_w * load_left, base.load_q_var * load_left
@@ -194,7 +194,8 @@ class Study:
             state, _ = self._answer(f_hz, self.first_control_s, state)
             state = _DerState(state.in_service, np.zeros_like(state.ceased))  # what only ceased comes back as regulators act
         # The point is the same wherever the search for it starts; from its nearest known neighbour of like service it is short.
-        known = [k for k in (*self._known, *self._earlier) if np.array_equal(k.in_service, state.in_service)]
+        service = state.in_service.tobytes()
+        known = [k for k in (*self._known, *self._earlier) if k.service == service]
         if known:
             near = min(known, key=lambda k: abs(k.v_pu - v_pu) + _HZ_AS_PU * abs(k.f_hz - f_hz))
             rest.start_at(near.ratios)
@@ -215,7 +216,7 @@ class Study:
                 state = new if moved <= 100.0 * self._der_tolerance else state
             if shift <= RATIO_STILL and moved <= self._der_tolerance and state.same(before):
                 if not state.ceased.any():
-                    self._known.append(_Known(v_pu, f_hz, state.in_service, rest.ratios, self._der))
+                    self._known.append(_Known(v_pu, f_hz, state.in_service.tobytes(), rest.ratios, self._der))
                 return self._point(state)
         raise StudyError(f"settled at V = {v_pu:.4f} pu, f = {f_hz:.3f} Hz: regulators and DER do not come to rest")
 
@@ -309,7 +310,7 @@ class _Known(NamedTuple):
 
     v_pu: float
     f_hz: float
-    in_service: Bools
+    service: bytes  # which DER are in service
     ratios: Floats
     der: tuple[Floats, Floats]
 

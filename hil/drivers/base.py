@@ -37,13 +37,15 @@ class Cycle:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of a write: `outcome` is "ok" or why not; `sent` whether octets may have left."""
+    """What became of a write: `outcome` is "ok" or why not; `sent` whether octets may have left; `answered` whether the device said
+    what became of it."""
 
     outcome: str
     raw: float
     sent_ns: int
     received_ns: int
     sent: bool = True
+    answered: bool = True
 
 
 class Master(Protocol):
@@ -53,6 +55,11 @@ class Master(Protocol):
     def is_connected(self) -> bool: ...
     @property
     def last_error(self) -> str: ...
+    @property
+    def connections(self) -> int:
+        """How many were made: one that was lost and made again between two looks shows here. 0 where that cannot be known."""
+        ...
+
     @property
     def clock(self) -> tuple[int, int] | None:
         """(offset, uncertainty) of the device's clock, ns."""

@@ -20,7 +20,7 @@ from hil.points import Operate, PointTable
 from hil.relay import Dnp3ReadOnly, Relay, Tap
 from protocols.dnp3.master import Master, MasterStack
 from protocols.dnp3.master_config import MasterConfig, MasterError, SerialLine
-from protocols.dnp3.values import CommandStatus
+from protocols.dnp3.values import CommandStatus, Crob
 from protocols.dnp3.yadnp3_callbacks import PointReport
 
 _ANALOG = (PointTable.ANALOG_INPUT, PointTable.ANALOG_OUTPUT)
@@ -53,6 +53,11 @@ class Dnp3Master:
     @property
     def is_connected(self) -> bool:
         return self._master is not None and self._master.is_connected and (self._relay is None or self._relay.connected > 0)
+
+    @property
+    def connections(self) -> int:
+        """Those that the relay made to the device."""
+        return 0 if self._relay is None else self._relay.connections
 
     @property
     def last_error(self) -> str:
@@ -152,14 +157,21 @@ class Dnp3Master:
     async def send(self, order: Order) -> Sent:
         """A control or analog output, by the row's way of operating."""
         master, point = self._need(), order.point
-        what = order.crob if order.crob is not None else wire_command(point, order.value)
-        raw = float(order.crob.code) if order.crob is not None else float(wire_command(point, order.value))
         sent_ns = time.monotonic_ns()
+        try:
+            what = order.crob if order.crob is not None else wire_command(point, order.value)
+        except ValueError as error:
+            return Sent(f"refused: {error}", float("nan"), sent_ns, sent_ns, sent=False)
+        raw = float(what.code if isinstance(what, Crob) else what)
+        if not self.is_connected:  # nothing leaves, and the stack must not keep it for later
+            why = f"not sent: {self.last_error or 'not connected'}"
+            return Sent(why, raw, sent_ns, sent_ns, sent=False, answered=False)
         try:
             select = point.operate is Operate.SELECT
             result = await master.operate(point.wire_address, what, select=select, encoding=command_encoding(point))
         except (MasterError, ValueError) as error:
-            return Sent(str(error), raw, sent_ns, time.monotonic_ns(), sent=not isinstance(error, ValueError))
+            left = not isinstance(error, ValueError)
+            return Sent(str(error), raw, sent_ns, time.monotonic_ns(), sent=left, answered=not left)
         outcome = "ok" if result.success else f"{result.state.lower()}, status {CommandStatus(result.status).name}"
         return Sent(outcome, raw, sent_ns, time.monotonic_ns())
 

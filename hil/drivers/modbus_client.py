@@ -48,6 +48,11 @@ class ModbusClient:
         return self._error
 
     @property
+    def connections(self) -> int:
+        """Those of TCP and TLS."""
+        return self._device.link.connections
+
+    @property
     def clock(self) -> tuple[int, int] | None:
         """Modbus carries no time."""
         return None
@@ -66,7 +71,8 @@ class ModbusClient:
         self._quality = np.where(np.isfinite(self._values), _QUALITY[states], np.uint16(Quality.LOST)).astype(np.uint16)
         if readings.problems:
             self._error = readings.problems[0]
-        answered = bool(fresh.any()) if len(fresh) else readings.requests == 0 and not readings.problems
+        heard = fresh | (states == int(PointState.NOT_IMPLEMENTED))
+        answered = bool(heard.any()) if len(heard) else readings.requests == 0 and not readings.problems
         zeros = np.zeros(len(fresh), np.int64)
         values, raw, quality = self._values.copy(), self._raw.copy(), self._quality.copy()
         measured_ns = self._measured_ns.copy()
@@ -80,10 +86,11 @@ class ModbusClient:
         try:
             (result, *_) = await self._device.write(point.unit_id, {point.name: value})
         except PointError as error:
-            return Sent(str(error), float("nan"), sent_ns, time.monotonic_ns(), sent=False)
+            return Sent(str(error), float("nan"), sent_ns, time.monotonic_ns(), sent=False, answered=True)
         raw = (order.value - point.offset) / point.scale
         outcome = "ok" if result.state is WriteState.DONE else f"{result.state.value}: {result.reason}"
-        return Sent(outcome, raw, sent_ns, time.monotonic_ns(), sent=result.state is not WriteState.NOT_SENT)
+        left = result.state is not WriteState.NOT_SENT
+        return Sent(outcome, raw, sent_ns, time.monotonic_ns(), left, left and result.state is not WriteState.UNKNOWN)
 
     async def close(self) -> None:
         """Hang up."""

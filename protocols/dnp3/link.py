@@ -104,6 +104,11 @@ class LinkParser:
     counts: LinkCounts = field(default_factory=LinkCounts)
     _buffer: bytearray = field(default_factory=bytearray)
 
+    @property
+    def pending(self) -> int:
+        """Octets fed last that may be the beginning of a frame."""
+        return len(self._buffer)
+
     def feed(self, octets: bytes) -> list[LinkFrame]:
         """The frames completed by `octets`; damaged ones are counted and skipped, and the search goes on behind their start."""
         buffer = self._buffer

@@ -147,6 +147,7 @@ class Master:
         stack.master.responseTimeout = _ms(config.response_timeout_s)
         stack.master.timeSyncMode = opendnp3.TimeSyncMode.__members__[_TIME_SYNC[None if config.passive else config.time_sync]]
         stack.master.ignoreRestartIIN = config.passive
+        stack.master.disableUnsolOnStartup = not config.passive
         self._master = channel.AddMaster(config.name, self._soe, self._application, stack)
 
     # -- state
@@ -220,8 +221,8 @@ class Master:
         return CommandResult(state, known)
 
     async def read_time(self) -> None:
-        """Asks for the outstation's time (g50v1). The stack does not hand it over, and calls the answer bad: it is for whoever reads
-        the octets on the line."""
+        """Asks for the outstation's time (g50v1). The stack does not hand it over, and calls the answer bad: it is for whoever
+        reads the octets on the line."""
         with contextlib.suppress(MasterError):
             await self._perform("read time", "READ", [opendnp3.Header.Count8(50, 1, 1)])
 

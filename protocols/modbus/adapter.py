@@ -150,6 +150,8 @@ class Link:
         self._line_free_at = 0.0
         self._answered = False
         self.role: str | None = None
+        self.connections = 0
+        """How many were made."""
 
     @property
     def connected(self) -> bool:
@@ -169,6 +171,7 @@ class Link:
             raise NoConnection(f"{self.address}: {str(error) or 'closed by the other end'}{self._hint()}") from error
         self._session = session
         self._answered = False
+        self.connections += 1
         self._check_server_role(session)
 
     def _hint(self) -> str:

@@ -32,8 +32,8 @@ _SILENT_ON = (ExceptionCode.GATEWAY_PATH_UNAVAILABLE, ExceptionCode.GATEWAY_TARG
 
 class Readings(NamedTuple):
     """What one cycle brought, by index into the device's points. `values` are engineering values, NaN where `states` (PointState)
-    says that there is none, `raw` the values before scaling; `t_ns` is the monotonic time of arrival, 0 before the first; strings are in
-    `texts`."""
+    says that there is none, `raw` the values before scaling; `t_ns` is the monotonic time of arrival, 0 before the first; strings
+    are in `texts`."""
 
     values: Floats
     states: States
@@ -162,7 +162,9 @@ class Device:
             self._problems.append(f"{self.name}: the cycle's {budget_s:g} s are used up")
         states = self._states.copy()
         values = self._scaler.scale(self._raw, states)
-        return Readings(values, states, self._t_ns.copy(), dict(self._texts), self._requests, tuple(self._problems), self._raw.copy())
+        return Readings(
+            values, states, self._t_ns.copy(), dict(self._texts), self._requests, tuple(self._problems), self._raw.copy()
+        )
 
     async def _connect(self, now_s: float) -> bool:
         if self.link.connected:

@@ -233,7 +233,8 @@ def value_from_raw(point: Point, raw: Value, exponent: int = 0) -> Value:
 
 
 def raw_from_value(point: Point, value: Value, exponent: int = 0) -> Value:
-    """Inverse of `value_from_raw`, rounded to the nearest raw step. Raises PointError outside the limits and for NaN."""
+    """Inverse of `value_from_raw`, rounded to the nearest raw step that keeps within the limits. Raises PointError outside the
+    limits, for NaN, and where no raw step near the value lies within them."""
     if point.type is ValueType.STRING or isinstance(value, str):
         if point.type is ValueType.STRING and isinstance(value, str):
             return value
@@ -250,7 +251,20 @@ def raw_from_value(point: Point, value: Value, exponent: int = 0) -> Value:
     else:
         unscaled = (value - point.offset) / point.scale
         raw = unscaled / 10.0**exponent if exponent >= 0 else unscaled * 10.0**-exponent
-    return raw if point.type.is_float else round(raw)
+    return raw if point.type.is_float else _step_within(point, raw, exponent)
+
+
+def _step_within(point: Point, raw: float, exponent: int) -> int:
+    """The raw step nearest to `raw` that is no engineering value outside the limits: with steps of 100 W a value of 160 W, allowed
+    up to 160, must not go out as 200."""
+    for step in sorted({round(raw), math.floor(raw), math.ceil(raw)}, key=lambda step: (abs(step - raw), step)):
+        value = value_from_raw(point, step, exponent)
+        assert not isinstance(value, str)
+        slack = 1e-9 * (abs(value) + abs(point.scale) * 10.0**exponent)  # of binary fractions, not of steps
+        low = point.minimum is None or value >= point.minimum - slack
+        if low and (point.maximum is None or value <= point.maximum + slack):
+            return step
+    raise PointError(f"point {point.name!r}: no raw step near {raw:g} lies within {point.minimum}..{point.maximum}")
 
 
 def check_limits(point: Point, value: float) -> None:

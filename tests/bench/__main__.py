@@ -187,6 +187,15 @@ def hil(smoke: bool) -> None:
     measure(smoke, row)
 
 
+def replay(smoke: bool) -> None:
+    """Ten simulated minutes of gb_2019_08_09, without feeders."""
+    from tests.bench.replay import ten_minutes
+
+    whole, alone = ten_minutes(1 if smoke else 5)
+    row("gb_2019_08_09, 600 s, plain loop without files, CPU", f"{statistics.median(whole):.2f} s", "goal <= 1 s")
+    row("its model alone, from event to event, CPU", f"{1e3 * statistics.median(alone):.0f} ms")
+
+
 BENCHES: dict[str, Callable[[bool], None]] = {
     "federation": federation,
     "values": values,
@@ -195,6 +204,7 @@ BENCHES: dict[str, Callable[[bool], None]] = {
     "capability": capability,
     "quickstart": quickstart,
     "dynamics": dynamics,
+    "replay": replay,
     "large": large,
     "hil": hil,
 }

@@ -11,7 +11,8 @@ import pytest
 from federates.dms.ufls import Swing, swing
 from federates.grid.dynamics.client import Dynamics
 from federates.grid.dynamics.loads import NativeModel
-from federates.grid.frequency import FrequencyModel, Governor, Machine, ScheduledLoss
+from federates.grid.frequency import FrequencyModel, Machine, ScheduledLoss
+from federates.grid.governor import Governor
 from federates.grid.native_shedding import SheddingBlock
 from federates.grid.relay import Stage
 from federates.grid.shedding import FeederBank

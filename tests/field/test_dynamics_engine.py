@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from federates.field.transmission import Attachment, Transmission, TransmissionFederate
-from federates.grid.frequency import FrequencyModel, FrequencyResponse, Governor, Machine
+from federates.grid.frequency import FrequencyModel, FrequencyResponse, Machine
+from federates.grid.governor import Governor
 from federates.grid.transmission import TransmissionModel
 from federates.runtime.conformance import check_federate
 from federates.runtime.federate import MS_NS, S_NS, Spec

@@ -7,7 +7,8 @@ import pytest
 
 from federates.grid.area_response import AreaResponse
 from federates.grid.areas import Area, AreasModel, Embedded, Fleet, PowerProfile, Shedding, Tie
-from federates.grid.frequency import FrequencyModel, FrequencyResponse, Governor, Machine, ScheduledLoss
+from federates.grid.frequency import FrequencyModel, FrequencyResponse, Machine, ScheduledLoss
+from federates.grid.governor import Governor
 
 S, MS = 1_000_000_000, 1_000_000
 F0, ENERGY, LOAD = 50.0, 200e9, 30e9

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from federates.grid.emergency import EmergencyDetector, EmergencyThresholds
-from federates.grid.frequency import FrequencyModel, FrequencyResponse, Governor, Machine, ScheduledLoss
+from federates.grid.frequency import FrequencyModel, FrequencyResponse, Machine, ScheduledLoss
+from federates.grid.governor import Governor
 
 S = 1_000_000_000
 BASE_W = 1e9

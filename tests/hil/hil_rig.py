@@ -21,7 +21,7 @@ from federates.runtime import supervisor
 from federates.runtime.federate import MS_NS, S_NS, Companion, Federation, Injection, Link, Spec, Step
 from federates.runtime.port import Inputs, Outputs, Port
 from hil.bridge import Bridge
-from hil.plan import DevicePlan, GatekeeperPlan, Interlock, OnFault, Policy, Role, TlsSettings
+from hil.plan import DevicePlan, GatekeeperPlan, Interlock, OnFault, OnReconnect, Policy, Role, TlsSettings
 from hil.point_csv import parse_map
 from hil.points import PointMap
 from hil.relay import Relay
@@ -92,6 +92,7 @@ def federation(run_dir: Path, setup: dict[str, Any]) -> Federation:
         period_ns=period_ns,
         policy=Policy(setup.get("policy", "skip")),
         on_fault=OnFault(setup.get("on_fault", "abort")),
+        on_reconnect=OnReconnect(setup.get("on_reconnect", "safe")),
         lease_s=setup.get("lease_s", 60.0),
         stale_ns=150 * MS_NS,
         silence_ns=400 * MS_NS,
@@ -111,7 +112,7 @@ def federation(run_dir: Path, setup: dict[str, Any]) -> Federation:
             Spec("plant", "hil_rig:Plant", Sine(str(run_dir / "solver.pid"), setup.get("burn_s", 0.0), period_ns)),
             Spec("dev", "hil.bridge:BridgeFederate", bridge),
         ),
-        links=(Link("plant", "p_w", "dev", "p_w"),) if role.commands else (),
+        links=(Link("plant", "p_w", "dev", "p_w"),) if role.commands and any(point.signal for point in points.writes) else (),
         injections=tuple(Injection(round(t_s * S_NS), "dev", "command", payload) for t_s, payload in setup.get("commands", ())),
         real_time=True,
         companions=(Companion("gate_dev", "hil.gatekeeper:serve", plan),),
@@ -208,6 +209,15 @@ class WiredDevice:
         """The network goes away."""
         self._thread.run(self._relay.close())
 
+    def hang_up(self) -> None:
+        """Every connection is closed; a new one is taken at once."""
+
+        async def hung_up() -> None:
+            for line in list(self._relay._lines):
+                line.cancel()
+
+        self._thread.run(hung_up())
+
     def restore(self) -> None:
         """And comes back."""
 
@@ -232,6 +242,16 @@ class WiredDevice:
     async def _shut(self) -> None: ...
 
 
+class _Mute(Dispatcher):
+    """Hears everything, does nothing and says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__({1: MemoryBank()})
+
+    def answer(self, unit: int, pdu: bytes, role: str | None = None) -> bytes | None:
+        return None
+
+
 class ModbusDevice(WiredDevice):
     """Registers and a coil, as the map has them."""
 
@@ -243,6 +263,14 @@ class ModbusDevice(WiredDevice):
         self.server = TcpServer(Dispatcher({1: self.bank}))
         await self.server.start()
         return "127.0.0.1", self.server.port
+
+    def mute(self, *, muted: bool) -> None:
+        """The device keeps its connections and says nothing."""
+
+        async def change() -> None:
+            self.server.dispatcher = _Mute() if muted else Dispatcher({1: self.bank})
+
+        self._thread.run(change())
 
     def writes(self) -> list[tuple[int, int, int, int]]:
         """(UTC in ns, function, address, first value) of each write request on the wire."""

@@ -55,6 +55,8 @@ def expect(**keys: Any) -> Expectation:
         (expect(signal="grid.bad", within_s=(0.0, 30.0), min=-1.0), False, None),
         (expect(signal="grid.none", at_s=0.0, min=0.0), False, None),
         (expect(at_s=31.0, min=0.0), None, None),
+        (expect(at_s=20.0, since_s=10.0, equals=0.4, tolerance=1e-9), True, 59.9 - 59.5),
+        (expect(within_s=(10.0, 30.0), since_s=5.0, min=-0.2), False, -0.5),
     ],
 )
 def test_a_verdict(results: Results, expectation: Expectation, passed: bool | None, value: float | None) -> None:

@@ -81,7 +81,8 @@ class Truth:
             "head_p_w": head_p, "head_q_var": head_q,
             "bus_p_w": self.like_feeders * head_p, "bus_q_var": self.like_feeders * head_q,
             "bus_v_pu": np.array([self.v_pu]), "bus_angle_rad": np.array([-0.1]), "f_hz": np.array([self.f_hz]),
-            "feeders_closed": np.array([float(self.like_feeders)]), "tap": feeder.taps(), "capacitor": feeder.capacitor_states(), "switch": feeder.switch_states(),
+            "feeders_closed": np.array([float(self.like_feeders)]),
+            "tap": feeder.taps(), "capacitor": feeder.capacitor_states(), "switch": feeder.switch_states(),
             "der_p_w": self.der_p_w, "der_q_var": self.der_q_var, "der_status": self.der_status,
             "der_available_w": self.der_available_w, "load_p_w": load_p, "load_q_var": load_q, "coverage": np.array([1.0]),
         }  # fmt: skip

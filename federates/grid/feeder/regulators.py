@@ -81,10 +81,11 @@ class Regulators:
             out.append(float(transformers.Tap()))
         return np.array(out)
 
-    def set_ratios(self, ratios: FloatArray) -> None:
-        """Put every tapped winding to this ratio, whole tap or not."""
+    def set_ratios(self, ratios: FloatArray, present: FloatArray | None = None) -> None:
+        """Put every tapped winding to this ratio, whole tap or not. `present`: `ratios()`, where the caller knows them already."""
         transformers = self._engine.dss.Transformers
-        for unit, ratio, now in zip(self._units, ratios.tolist(), self.ratios().tolist(), strict=True):
+        known = self.ratios() if present is None else present
+        for unit, ratio, now in zip(self._units, ratios.tolist(), known.tolist(), strict=True):
             if ratio != now:
                 transformers.Name(unit.transformer)
                 transformers.Wdg(unit.winding)
