@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-REPLAYS := gb_2019_08_09_typical gb_2019_08_09 continental_split_2021_01_08 ercot_2021_02_15 inverter_ride_through uvls_delayed_recovery
+REPLAYS := gb_2019_08_09_typical gb_2019_08_09 continental_split_2021_01_08 ercot_2021_02_15 inverter_ride_through uvls_delayed_recovery ieee39_islanding
 UV := $(shell command -v uv 2>/dev/null)
 
 ifeq ($(UV),)
@@ -37,7 +37,7 @@ lint: $(VENV)/.test  ## ruff, mypy, import directions
 bench: $(VENV)/.test  ## the speed figures
 	$(BIN)/python -m tests.bench $(ARGS)
 
-replays: $(VENV)/.run  ## replay real events, and judge each by what was published of it
+replays: $(VENV)/.test  ## replay real events, and judge each by what was published of it
 	@failed=0; for name in $(REPLAYS); do $(BIN)/python run_cosim.py run $$name --quiet || failed=$$((failed + 1)); done; \
 	  echo "$(words $(REPLAYS)) replays, $$failed failed"; test $$failed = 0
 
