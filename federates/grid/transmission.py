@@ -49,7 +49,7 @@ class TransmissionModel:
 
     def hash(self) -> str:
         """SHA-256 (hex) of the network's content and the options; it reads the network. The path does not enter."""
-        return hashlib.sha256(f"{load_network(self.source).content_hash()} {self.native_exponents!r}".encode()).hexdigest()
+        return hashlib.sha256(f"{load_network(self.source).content_hash} {self.native_exponents!r}".encode()).hexdigest()
 
 
 class Transmission:

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federates.grid.dynamics.cases import PREFIX, DynamicsError
+from federates.grid.network_cache import remembered
 
 if TYPE_CHECKING:
     from pandapower.auxiliary import pandapowerNet
@@ -67,7 +68,7 @@ class NetworkError(ValueError):
 
 @dataclass(frozen=True)
 class TransmissionCase:
-    """A network that was read, solved and checked. Arrays are in the order of the names; not for pickling.
+    """A network that was read, solved and checked. Arrays are in the order of the names.
 
     `generator_table` says where each generator lives in the solver: ("gen", i) holds its bus voltage, ("sgen", i) is
     an injection of fixed P and Q. `generator_rating_va` as in `_ratings`. `base_v` is the complex solution (pu) of the
@@ -75,7 +76,7 @@ class TransmissionCase:
     """
 
     source: str
-    net: pandapowerNet
+    content_hash: str
     grid: Any
     bus_names: tuple[str, ...]
     base_kv: FloatArray
@@ -99,17 +100,6 @@ class TransmissionCase:
     generator_rating_va: FloatArray
     slack_generator: int
 
-    def content_hash(self) -> str:
-        """SHA-256 of what was read (names, connections, impedances as seen in the solution), 64 hex digits."""
-        digest = hashlib.sha256()
-        for names in (self.bus_names, self.branch_names, self.generator_names):
-            digest.update("\n".join(names).encode())
-        for table in ("bus", "line", "trafo", "shunt", "gen", "sgen", "load"):
-            frame = self.net[table].select_dtypes(include=["number", "bool"])
-            digest.update(f"{table}:{','.join(frame.columns)}".encode())
-            digest.update(np.ascontiguousarray(frame.to_numpy(dtype=np.float64)).tobytes())
-        return digest.hexdigest()
-
 
 def load_network(source: str) -> TransmissionCase:
     """Read, solve and check a network.
@@ -126,6 +116,11 @@ def load_network(source: str) -> TransmissionCase:
 
 @lru_cache(maxsize=4)
 def _load(source: str, version: tuple[int, int] | None) -> TransmissionCase:
+    code = Path(__file__), *sorted((Path(__file__).parent / "dynamics").glob("*.py"))
+    return remembered(source, code, TransmissionCase, lambda: _load_anew(source))
+
+
+def _load_anew(source: str) -> TransmissionCase:
     import pandapower as pp
 
     net, matpower_numbers = _read(source)
@@ -275,25 +270,25 @@ def _assemble(source: str, net: pandapowerNet, base_v: NDArray[np.complex128]) -
         [f.max_p_mw if "max_p_mw" in f else np.full(len(f), np.nan) for f in (net.gen, net.sgen)]
     ).astype(float)
     p_max_w = np.where(np.isfinite(p_max_w), p_max_w, np.maximum(p_w, 0.0))
+    ends = zip(branch_from, branch_to, strict=True)
+    branch_names = _names(_column(net.line, net.trafo), _numbered(f"{bus_names[f]}-{bus_names[t]}" for f, t in ends))
+    generator_names = _names(_column(net.gen, net.sgen), _numbered(f"G{bus_names[b]}" for b in generator_bus))
     return TransmissionCase(
         source=source,
-        net=net,
+        content_hash=_content_hash(net, bus_names, branch_names, generator_names),
         grid=grid,
         bus_names=bus_names,
         base_kv=net.bus.vn_kv.to_numpy(dtype=float),
         base_v=base_v,
         native_p_w=native_p_w,
         native_q_var=native_q_var,
-        branch_names=_names(
-            _column(net.line, net.trafo),
-            _numbered(f"{bus_names[f]}-{bus_names[t]}" for f, t in zip(branch_from, branch_to, strict=True)),
-        ),
+        branch_names=branch_names,
         branch_from=branch_from,
         branch_to=branch_to,
         branch_in_service=np.concatenate((net.line.in_service, net.trafo.in_service)).astype(bool),
         rating_a=rating_a,
         line_count=len(net.line),
-        generator_names=_names(_column(net.gen, net.sgen), _numbered(f"G{bus_names[b]}" for b in generator_bus)),
+        generator_names=generator_names,
         generator_table=tuple([("gen", i) for i in range(len(net.gen))] + [("sgen", i) for i in range(len(net.sgen))]),
         generator_bus=generator_bus,
         generator_in_service=np.concatenate((net.gen.in_service, net.sgen.in_service)).astype(bool),
@@ -304,6 +299,18 @@ def _assemble(source: str, net: pandapowerNet, base_v: NDArray[np.complex128]) -
         generator_rating_va=_ratings(net, grid, p_max_w),
         slack_generator=int(np.flatnonzero(net.gen.slack.to_numpy(dtype=bool))[0]),
     )
+
+
+def _content_hash(net: pandapowerNet, *names: Sequence[str]) -> str:
+    """SHA-256 of what was read (names, connections, impedances as seen in the solution), 64 hex digits."""
+    digest = hashlib.sha256()
+    for each in names:
+        digest.update("\n".join(each).encode())
+    for table in ("bus", "line", "trafo", "shunt", "gen", "sgen", "load"):
+        frame = net[table].select_dtypes(include=["number", "bool"])
+        digest.update(f"{table}:{','.join(frame.columns)}".encode())
+        digest.update(np.ascontiguousarray(frame.to_numpy(dtype=np.float64)).tobytes())
+    return digest.hexdigest()
 
 
 def _ratings(net: pandapowerNet, grid: Any, p_max_w: FloatArray) -> FloatArray:

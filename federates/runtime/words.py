@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 _WHAT = ("event", "action", "do")
@@ -55,6 +56,8 @@ def _pair(key: str, value: Any) -> str:
         return f"{key}: ({payload_words(value)})"
     name, _, suffix = key.rpartition("_")
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and key.endswith("_utc_ns"):
+        return f"{name.replace('_', ' ')} {datetime.fromtimestamp(value / 1e9, UTC).strftime('%Y-%m-%d %H:%M:%S.%f')[:-3]}"
     if number and suffix == "ns" and name:
         return f"{name.replace('_', ' ')} {value / 1e9:.6g} s"
     if number and suffix in _UNITS and name:

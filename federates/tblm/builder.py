@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from federates.grid.der import DerSettings
+from federates.grid.emergency import EmergencyThresholds
 from federates.grid.feeder import FeederError, FeederModel, FeederState
 from federates.runtime.federate import MS_NS, S_NS, Step
 from federates.runtime.port import NEVER_NS, Inputs, Outputs, Port
@@ -41,7 +42,7 @@ class TblmParams:
     their order (None without sites). like_feeders: how many like feeders the bus carries. s_base_va: base of tolerances and
     errors; None: like_feeders times the file's load. horizon_ns: how long a document may be used. deviation_pct: measured bus P
     off the fast curve by this much of S_base, `deviation_scans` polls running, makes a rebuild. flexibility: None leaves capability
-    and dispatch stack out.
+    and dispatch stack out. thresholds: when an emergency begins and ends, the transmission system's own.
     """
 
     name: str
@@ -62,6 +63,7 @@ class TblmParams:
     flexibility: FlexibilityParams | None = None
     plans: Plans = field(default_factory=Plans)
     surroundings: Surroundings = field(default_factory=Surroundings)
+    thresholds: EmergencyThresholds = field(default_factory=EmergencyThresholds)
 
     def __post_init__(self) -> None:
         if self.like_feeders < 1:
@@ -117,7 +119,9 @@ class TblmBuilder:
             Port("tblm", ids=bus, doc="the TBLM of the bus", kind="document"),
             Port("verification", ids=bus, doc="full solves beside a document's curves: {bus, seq, points}", kind="document"),
         )
-        self._emergency = EmergencySection(params.plans, params.model.base_hz, params.surroundings, params.like_feeders)
+        self._emergency = EmergencySection(
+            params.plans, params.model.base_hz, params.surroundings, params.like_feeders, params.thresholds
+        )
         self._watched: dict[str, Trigger] = {
             **dict.fromkeys(feeder.switch_names, "topology"),
             **dict.fromkeys(feeder.capacitor_names, "capacitor"),

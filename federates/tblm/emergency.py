@@ -133,6 +133,8 @@ class Tracker:
             if was != "before":  # it is over: the next one has a ledger of its own
                 self._entries, self._der_lost, self._began, self.actual = [], [], None, []
             self._calm = _Began(p_w, v_pu, f_hz, closed, last.curve("fast"))
+            # What tripped while all was calm is in the measured power by now: no part of what an emergency takes.
+            self._der_lost = [(at_ns, w) for at_ns, w in self._der_lost if t_ns - at_ns < self.thresholds.hold_ns]
         elif self._began is None:
             self._began = self._calm
         return self.phase

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from federates.dms import uvls
+from federates.grid.emergency import EmergencyThresholds
 from federates.grid.feeder import FeederError
 from federates.runtime.port import Inputs
 from federates.tblm import armed, bands, virtual_soe
@@ -30,14 +31,14 @@ class EmergencySection:
     `within_s`: which actions meet it.
     """
 
-    def __init__(self, plans: Plans, f0_hz: float, surroundings: Surroundings, count: int) -> None:
+    def __init__(self, plans: Plans, f0_hz: float, surroundings: Surroundings, count: int, thresholds: EmergencyThresholds) -> None:
         self.plans, self.count = plans, count
-        self._f0_hz, self._surroundings = f0_hz, surroundings
+        self._f0_hz, self._surroundings, self._thresholds = f0_hz, surroundings, thresholds
         self.reset()
 
     def reset(self) -> None:
         """As before the first telemetry."""
-        self.tracker = Tracker(self._f0_hz, self._surroundings)
+        self.tracker = Tracker(self._f0_hz, self._surroundings, self._thresholds)
         self._course: Course | None = None
         self._deficit: tuple[float, float] | None = None
         self._expected: Sequence | None = None

@@ -10,6 +10,7 @@ import pytest
 from pandapower import networks
 from scipy.io import savemat
 
+from federates.grid import transmission_case
 from federates.grid.transmission import NetworkError, Transmission, TransmissionModel, load_network
 
 MATPOWER_BUS = [[7, 3, 0, 0, 0, 0, 1, 1.02, 0, 230, 1, 1.1, 0.9], [9, 2, 20, 5, 0, 0, 1, 1.01, 0, 230, 1, 1.1, 0.9],
@@ -138,7 +139,44 @@ def test_files_that_are_no_networks_are_refused(tmp_path):
         load_network(str(computed))
 
 
-def test_a_misread_network_is_caught_by_the_self_check(monkeypatch):
+@pytest.fixture
+def nothing_remembered(monkeypatch, tmp_path):
+    """Networks are read anew, and remembered in a folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    transmission_case._load.cache_clear()
+    yield tmp_path / "cache"
+    transmission_case._load.cache_clear()
+
+
+def test_a_remembered_network_gives_the_same_bits_and_a_torn_one_is_read_anew(nothing_remembered, monkeypatch):
+    read = []
+    anew = transmission_case._load_anew
+    monkeypatch.setattr(transmission_case, "_load_anew", lambda source: (read.append(source), anew(source))[1])
+    first = load_network("pandapower:case14")
+    transmission_case._load.cache_clear()
+    again = load_network("pandapower:case14")
+    assert read == ["pandapower:case14"] and again.content_hash == first.content_hash
+    solved = [case.grid.ac_pf(case.base_v * 0.99, 20, 1e-10) for case in (first, again)]
+    assert solved[0].tobytes() == solved[1].tobytes() and first.native_p_w.tobytes() == again.native_p_w.tobytes()
+
+    (file,) = nothing_remembered.rglob("*.pickle")
+    file.write_bytes(file.read_bytes()[:-100])
+    transmission_case._load.cache_clear()
+    assert load_network("pandapower:case14").content_hash == first.content_hash and len(read) == 2
+
+
+def test_a_file_that_has_changed_is_read_anew(nothing_remembered, tmp_path):
+    net, file = networks.case14(), tmp_path / "net.json"
+    hashes = []
+    for p_mw in (20.0, 30.0):
+        net.load.loc[0, "p_mw"] = p_mw
+        pp.to_json(net, str(file))
+        transmission_case._load.cache_clear()
+        hashes.append(load_network(str(file)).content_hash)
+    assert hashes[0] != hashes[1]
+
+
+def test_a_misread_network_is_caught_by_the_self_check(nothing_remembered, monkeypatch):
     """The converter's default reading of transformers, 0.0136 pu off on case118, would not pass."""
     from lightsim2grid import network
 
