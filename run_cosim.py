@@ -85,6 +85,11 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("federates", "scenarios", "monitor"):
             raise
+        from scenarios.extras import missing_extra
+
+        if message := missing_extra(error):
+            print(f"gridtandem: {message}", file=sys.stderr)
+            return 2
         where = "run it as .venv/bin/python run_cosim.py, or `source .venv/bin/activate` first (`make run` makes .venv)"
         print(f"gridtandem: {sys.executable} has no package {error.name}; {where}", file=sys.stderr)
         return 2
@@ -131,12 +136,14 @@ def _list(_arguments: argparse.Namespace) -> int:
     from scenarios.load import library, load_scenario
     from scenarios.problem import ScenarioError
 
-    for name, path in library().items():
+    known = library()
+    width = max(map(len, known))
+    for name, path in known.items():
         try:
             about = load_scenario(name).scenario.about
         except ScenarioError as error:  # an extra that it needs is not installed
             about = f"cannot run here: {error.problems[0].message} ({path.name})"
-        print(f"{name:16} {about}")
+        print(f"{name:{width}} {about}")
     return 0
 
 

@@ -122,10 +122,12 @@ class AuditLog:
         with self._lock:
             number = self._write(kind, facts)
             self._since_checkpoint += 1
-            if self._since_checkpoint >= CHECKPOINT_EVERY:
+            is_due = self._since_checkpoint >= CHECKPOINT_EVERY
+            if is_due:
                 self._checkpoint("checkpoint")
-                self._enter()
             self._sync()
+            if is_due:
+                self._enter()  # after the log: a ledger that knows more than the log would accuse it
         return number
 
     def close(self) -> None:

@@ -157,7 +157,8 @@ class BridgeFederate:
     def _readings(self, t_ns: int) -> dict[str, Any]:
         channel, now_ns = self._channel, time.monotonic_ns()
         frame = channel.inward() if channel is not None else None
-        alive = channel is not None and now_ns - channel.get(Word.GATE_BEAT) < _GATE_SILENT_NS
+        silent_ns = _GATE_SILENT_NS + self.params.period_ns  # it beats once in a period
+        alive = channel is not None and now_ns - channel.get(Word.GATE_BEAT) < silent_ns
         outputs: dict[str, Any] = {}
         for each in self._layout.outputs:
             outputs[each.port.name] = Sample.missing(each.port.size) if frame is None else self._sample(each, frame, t_ns, now_ns)

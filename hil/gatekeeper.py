@@ -68,7 +68,9 @@ class Gatekeeper:
         self.stop = EmergencyStop(plan.stop_file)
         self.wires: list[MasterWire | OutstationWire] = []
         self.audit = AuditLog(host.run_dir / FOLDER / f"{plan.name}.jsonl", host.run_dir.name)
-        self.vigil = Vigil(self.stop, self._alarm, plan.solver_limit_ns)
+        # A dry run may begin while the stop is latched: it only reads. One that is set meanwhile ends it.
+        is_old = plan.warrant is None and self.stop.is_set
+        self.vigil = Vigil(None if is_old else self.stop, self._alarm, plan.solver_limit_ns)
         self._stack: Any = None
         self._ended = asyncio.Event()
         self._falls: list[asyncio.Task[None]] = []
@@ -143,7 +145,8 @@ class Gatekeeper:
             if isinstance(wire, MasterWire):
                 await wire.arm()
                 self.vigil.also(wire.look)
-            self.vigil.heartbeat(lambda wire=wire: (wire.channel.get(Word.SOLVER_BEAT), bool(wire.channel.get(Word.OVER))))  # type: ignore[misc]
+            channel = wire.channel
+            self.vigil.heartbeat(lambda of=channel: (of.get(Word.SOLVER_BEAT), bool(of.get(Word.OVER))), device.period_ns)  # type: ignore[misc]
 
     async def _wire(self, device: DevicePlan, around: Surroundings) -> MasterWire | OutstationWire:
         if not device.role.commands:

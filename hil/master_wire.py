@@ -69,7 +69,7 @@ class MasterWire(Wire):
                 self._remember(cycle)
                 self._note_held()
                 self.chain.passed_self_test()
-                self._presence.met(self.driver.connections, time.monotonic_ns())
+                self._presence.met(self.driver.hang_ups, time.monotonic_ns())
                 return
             problem = cycle.problems[0] if cycle.problems else self.driver.last_error or problem
             await asyncio.sleep(0.05)
@@ -135,7 +135,7 @@ class MasterWire(Wire):
     async def _judge_line(self, cycle: Cycle, now_ns: int, *, connected: bool) -> None:
         """Notice a device that was lost, and one that answers again."""
         cause = self._presence.polled(
-            answered=cycle.answered, connected=connected, connections=self.driver.connections, error=self.driver.last_error,
+            answered=cycle.answered, connected=connected, hang_ups=self.driver.hang_ups, error=self.driver.last_error,
             now_ns=now_ns,
         )  # fmt: skip
         if cause:
@@ -197,7 +197,7 @@ class MasterWire(Wire):
         the rest is refused: half a curve must not be taken into use."""
         command, failed = str(message.get("id", "")), ""
         if "refused" in message:  # the bridge could not make a command of it
-            await self.audit("refused", wish=message["refused"], reason=message["reason"], command=command)
+            await self.audit("refused", point="", wish=message["refused"], reason=message["reason"], command=command)
         for name, wish in message.get("values", ()):
             name = str(name)
             if isinstance(wish, int) and abs(wish) > sys.float_info.max:

@@ -128,7 +128,8 @@ class DevicePlan:
 class GatekeeperPlan:
     """One gatekeeper process: devices that may fail together, and whether writes may go out at all.
 
-    `warrant` is None in a dry run. `solver_limit_ns`: a solver that has begun to step and is silent for longer has failed.
+    `warrant` is None in a dry run. `solver_limit_ns`: a solver that has begun to step and is silent for a period of its device and
+    this has failed.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Whether a device that we poll is there: a loss is named once, and so is the return.
 
-Lost is a device without a connection, one whose connection was made anew between two looks (it may have restarted, and hold nothing
-of what it was told), and one that keeps its connection and says nothing, as a half-open TCP connection or a serial line with the
-cable out does.
+Lost is a device without a connection, one that hung up and was reached again between two looks (it may have restarted, and hold
+nothing of what it was told), and one that keeps its connection and says nothing, as a half-open TCP connection does, or a serial
+line with the cable out.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ class Presence:
 
     def __init__(self, silence_ns: int, now_ns: int) -> None:
         self._silence_ns, self._answered_ns = silence_ns, now_ns
-        self._unanswered = self._connections = 0
+        self._unanswered = self._hang_ups = 0
         self.is_lost = True
 
-    def met(self, connections: int, now_ns: int) -> None:
-        """It answers. `connections`: how many were made so far."""
-        self.is_lost, self._connections = False, connections
+    def met(self, hang_ups: int, now_ns: int) -> None:
+        """It answers. `hang_ups`: how often its end was closed so far."""
+        self.is_lost, self._hang_ups = False, hang_ups
         self._answered_ns, self._unanswered = now_ns, 0
 
-    def polled(self, *, answered: bool, connected: bool, connections: int, error: str, now_ns: int) -> str:
+    def polled(self, *, answered: bool, connected: bool, hang_ups: int, error: str, now_ns: int) -> str:
         """A poll is over. Gives why the device is lost where it was there before, else nothing."""
         if answered:
             self._answered_ns, self._unanswered = now_ns, 0
@@ -33,12 +33,12 @@ class Presence:
         silent_ns = now_ns - self._answered_ns
         if self.is_lost:
             if answered and connected:
-                self.met(connections, now_ns)
+                self.met(hang_ups, now_ns)
             return ""
         if not connected:
             why = error or "closed by the device"
-        elif connections != self._connections:
-            why = f"it was made anew: {error or 'the device had closed it'}"
+        elif hang_ups != self._hang_ups:
+            why = f"closed by the device and made anew: {error or 'no more is known'}"
         elif silent_ns > self._silence_ns and self._unanswered >= SILENT_POLLS:
             why = f"no answer for {silent_ns / 1e9:.2f} s (silence_s: {self._silence_ns / 1e9:g}): {error or 'nothing came'}"
         else:

@@ -83,8 +83,8 @@ class Relay:
         self._timeout_s, self._faces_device = timeout_s, faces_device
         self._server: asyncio.Server | None = None
         self._lines: set[asyncio.Task[None]] = set()
-        self.connected = self.connections = 0
-        """Lines that are joined now, and that ever were."""
+        self.connected = self.hang_ups = 0
+        """Lines that are joined now; how many the far end, or the network, has ended."""
         self.last_error = ""
 
     async def start(self) -> Address:
@@ -126,7 +126,6 @@ class Relay:
             self.last_error = f"{self.target[0]}:{self.target[1]}: {reason}"
             return
         self.connected += 1
-        self.connections += 1
         outer = far_writer if self._faces_device else writer
         here, there = outer.get_extra_info("sockname")[:2], outer.get_extra_info("peername")[:2]
         gate = self._allow() if self._allow is not None else None
@@ -135,6 +134,7 @@ class Relay:
         pumps = [asyncio.ensure_future(outward), asyncio.ensure_future(inward)]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            self.hang_ups += pumps[1].done()
         finally:
             self.connected -= 1
             for pump in pumps:

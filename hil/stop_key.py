@@ -45,7 +45,8 @@ def watched(stop: EmergencyStop) -> Iterator[None]:
         if thread is not None:
             thread.join()
         if saved is not None:
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
+            with contextlib.suppress(termios.error):  # the terminal is gone: nothing is left to restore
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
         os.close(wake)
         os.close(woken)
         signal.signal(signal.SIGUSR2, before)
@@ -56,5 +57,11 @@ def _listen(stop: EmergencyStop, terminal: int, wake: int) -> None:
         ready, _, _ = select.select([terminal, wake], [], [])
         if wake in ready:
             return
-        if KEY.encode() in os.read(terminal, 64):
+        try:
+            typed = os.read(terminal, 64)
+        except OSError:
+            return  # the terminal is gone; SIGHUP, which comes with that, ends the run
+        if not typed:
+            return
+        if KEY.encode() in typed:
             stop.set(f"{KEY_NAME} on the terminal")

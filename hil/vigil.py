@@ -32,11 +32,11 @@ def is_stopped(pid: int) -> bool:
 class Vigil:
     """Calls `alarm(cause)` once, as soon as something that a live run depends on is gone."""
 
-    def __init__(self, stop: EmergencyStop, alarm: Callable[[str], None], solver_limit_ns: int) -> None:
+    def __init__(self, stop: EmergencyStop | None, alarm: Callable[[str], None], solver_limit_ns: int) -> None:
         self._stop, self._alarm, self._solver_limit_ns = stop, alarm, solver_limit_ns
         self._watched: dict[int, tuple[str, int]] = {}
         self._known: set[int] = set()
-        self._heartbeats: list[Callable[[], tuple[int, bool]]] = []
+        self._heartbeats: list[tuple[Callable[[], tuple[int, bool]], int]] = []
         self._checks: list[Callable[[int], None]] = []
         self._task: asyncio.Task[None] | None = None
         self.cause = ""
@@ -58,9 +58,10 @@ class Vigil:
         self._watched[pid] = (what, descriptor)
         asyncio.get_running_loop().add_reader(descriptor, self._died, what, pid, descriptor)
 
-    def heartbeat(self, beat: Callable[[], tuple[int, bool]]) -> None:
-        """Watch a heartbeat: (CLOCK_MONOTONIC, ns, of the last beat, 0 before the first; whether the run ended in good order)."""
-        self._heartbeats.append(beat)
+    def heartbeat(self, beat: Callable[[], tuple[int, bool]], period_ns: int) -> None:
+        """Watch a heartbeat: (CLOCK_MONOTONIC, ns, of the last beat, 0 before the first; whether the run ended in good order). It
+        is due once in a period; the solver's limit counts from there."""
+        self._heartbeats.append((beat, self._solver_limit_ns + period_ns))
 
     def also(self, check: Callable[[int], None]) -> None:
         """Call `check(now)` at every look, for what concerns one device alone (its lease)."""
@@ -86,7 +87,7 @@ class Vigil:
         with contextlib.suppress(KeyError):
             del self._watched[pid]
         os.close(descriptor)
-        if not any(over for _, over in (beat() for beat in self._heartbeats)):
+        if not any(over for _, over in (beat() for beat, _ in self._heartbeats)):
             self.raise_alarm(f"the {what} (pid {pid}) is dead")
 
     def look(self) -> str:
@@ -94,7 +95,7 @@ class Vigil:
         (SIGSTOP, a busy machine) may have missed its regular looks."""
         if self.cause:
             return self.cause
-        if self._stop.is_set:
+        if self._stop is not None and self._stop.is_set:
             self.raise_alarm(f"emergency stop: {self._stop.why()}")
         now_ns = time.monotonic_ns()
         for check in self._checks:
@@ -102,13 +103,13 @@ class Vigil:
         for pid, (what, _) in self._watched.items():
             if is_stopped(pid):
                 self.raise_alarm(f"the {what} (pid {pid}) is stopped (SIGSTOP)")
-        for beat in self._heartbeats:
+        for beat, limit_ns in self._heartbeats:
             at_ns, over_well = beat()
             if over_well:
                 self.raise_alarm("the run is over")
-            elif at_ns and now_ns - at_ns > self._solver_limit_ns:
+            elif at_ns and now_ns - at_ns > limit_ns:
                 silent_s = (now_ns - at_ns) / 1e9
-                self.raise_alarm(f"the solver has been silent for {silent_s:.2f} s (limit {self._solver_limit_ns / 1e9:g} s)")
+                self.raise_alarm(f"the solver has been silent for {silent_s:.2f} s (limit {limit_ns / 1e9:g} s with its period)")
         return self.cause
 
     async def _look(self) -> None:

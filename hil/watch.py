@@ -65,7 +65,8 @@ class ModbusWatch:
             wrong = next((row for row in rows if row.unit_id != address.station), None)
             if wrong is not None:
                 raise ValueError(
-                    f"{point_map.file}:{wrong.line}: unit_id: is {wrong.unit_id}, and the address names {address.station}"
+                    f"{point_map.file}:{wrong.line}: unit_id: is {wrong.unit_id}, and the address names {address.station}; "
+                    "leave the unit out of the address to watch them all"
                 )
         self.points = [LivePoint(row) for row in rows]
         self._budget_s = 2 * timeout_s

@@ -112,12 +112,16 @@ def _cards(results: Results) -> Html:
         cards.append(("Wall time", _duration(wall_s), f"{reached_s / wall_s:.3g} x real time, start-up included"))
     if meta.get("runner"):
         cards.append(("Runner", str(meta["runner"]), f"seed {meta['seed']}" if "seed" in meta else ""))
-    for vector in frequencies(results):
+    measured = frequencies(results)
+    for vector in measured:
         values = vector.values[:, 0]
         if np.isfinite(values).any():
-            cards.append(
-                ("Lowest frequency", f"{np.nanmin(values):.3f} Hz", f"at t = {vector.t_s[int(np.nanargmin(values))]:.2f} s")
-            )
+            nominal = results.nominal_hz
+            above = nominal is not None and float(np.nanmax(values)) - nominal > nominal - float(np.nanmin(values))
+            k = int(np.nanargmax(values) if above else np.nanargmin(values))
+            whose = f", {vector.layout.port.name}" if len(measured) > 1 else ""
+            title = "Highest frequency" if above else "Lowest frequency"
+            cards.append((title, f"{values[k]:.3f} Hz", f"at t = {vector.t_s[k]:.2f} s{whose}"))
     if results.buses:
         counts = {bus: len(results.tblm_documents(bus)) for bus in results.buses}
         cards.append(

@@ -117,10 +117,8 @@ def audit_command(arguments: argparse.Namespace) -> int:
         return 2
     for found in judged:
         ended = "ended in good order" if found.ended else "not ended: its process was killed"
-        print(
-            f"{found.path.name}: {found.records} records, {ended}, key {found.key[:16]}..., "
-            + ("whole" if not found.problems else "NOT WHOLE")
-        )
+        what = f"{found.records} records, {ended}, key {found.key[:16]}..." if found.records else "no records"
+        print(f"{found.path.name}: {what}, {'whole' if not found.problems else 'NOT WHOLE'}")
         for problem in found.problems:
             print(f"  {problem}")
     if trusted is None:

@@ -275,7 +275,7 @@ def _print(regions: Sequence[Capability], blocks: Sequence[Block]) -> None:
         spans = f"{p0:8.3f} .. {p1:7.3f} {q0:8.3f} .. {q1:7.3f}"
         print(f"{head} {c.area / 1e12:14.4f} {spans} {len(c.pq):8} {100.0 * c.gap:6.2f} %")
     for b in blocks:
-        extra = f", {b.duration_s:g} s" if b.duration_s is not None else ""
+        extra = f", for {b.duration_s:g} s at most" if b.duration_s is not None else ""
         print(
             f"{b.direction:4} {b.p_w / 1e6:8.3f} MW at {b.cost:8.2f} per MWh, notice {b.notice_s:g} s{extra}, {len(b.der_p_w)} DER"
         )

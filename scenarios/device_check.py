@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scenarios.document import Document
+from scenarios.extras import devices_lack
 from scenarios.outside import resolve
 from scenarios.ports import KindPort, outputs_of
 from scenarios.problem import Place, Problem, did_you_mean
@@ -36,6 +37,9 @@ def check_devices(document: Document, wrong: Collection[Place], folder: Path) ->
     entries = document.data.get("devices")
     if not isinstance(entries, list) or not entries:
         return [], {}
+    named = [entry for entry in entries if isinstance(entry, dict)]
+    if message := devices_lack({str(entry.get("protocol")) for entry in named}):
+        return [document.problem(("devices",), message)], {str(e.get("name")): DevicePorts(complete=False) for e in named}
     checker = _Checker(document, set(wrong), folder)
     return list(checker.problems(entries)), checker.ports
 

@@ -58,7 +58,7 @@ class Tls(Strict):
 
 
 class InterlockEntry(Strict):
-    """A command to `point` is refused unless the reading of `when` is `equals`."""
+    """A command to `point` is refused unless the reading of `when` is good, not STALE, and `equals`."""
 
     point: str = Field(description="name of the write row that is locked")
     when: str = Field(description="name of a read row of the same map")
@@ -107,7 +107,7 @@ class Device(Strict):
     serial: Serial | None = Field(default=None, description="settings of the line, where address is the path of one")
     tls: Tls | None = Field(default=None, description="certificates, where the connection is encrypted; null: it is not")
     solver_limit_s: NotNegative = Field(
-        default=1.0, description="a solver that is silent for longer has failed: the fallback is sent"
+        default=1.0, description="a solver that is silent for a period and this has failed: the fallback is sent"
     )
 
     @model_validator(mode="after")

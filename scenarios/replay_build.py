@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scenarios.fields import nanoseconds
+from scenarios.kinds import Emergency
 from scenarios.kinds_replay import AreaEmergency, AreaEntry, AreasSystem, FleetEntry, Player
 from scenarios.outside import resolve
 from scenarios.trace import column, read_trace
@@ -32,7 +33,7 @@ def areas(entry: AreasSystem, feeders: Sequence[tuple[str, str]]) -> Any:
     return field.Areas(
         model=AreasModel(entry.nominal_hz, tuple(map(_area, entry.areas)), ties, nanoseconds(entry.step_s)),
         feeders=tuple(name for name, _ in feeders),
-        thresholds=_thresholds(entry.emergency),
+        thresholds=thresholds(entry.emergency),
         emergency_step_ns=nanoseconds(entry.emergency.step_s),
         period_ns=nanoseconds(entry.period_s),
     )
@@ -54,7 +55,7 @@ def player(entry: Player, feeders: Sequence[tuple[str, str]], folder: Path) -> A
         columns.get("v_pu", (entry.v_pu,) * count),
     )
     return field.Player(
-        trace, entry.nominal_hz, tuple(feeders), _thresholds(entry.emergency), nanoseconds(entry.emergency.step_s),
+        trace, entry.nominal_hz, tuple(feeders), thresholds(entry.emergency), nanoseconds(entry.emergency.step_s),
         nanoseconds(entry.period_s), entry.short_circuit_va,
     )  # fmt: skip
 
@@ -83,7 +84,8 @@ def recorded(scenario: Scenario, folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _thresholds(given: AreaEmergency) -> Any:
+def thresholds(given: AreaEmergency | Emergency) -> Any:
+    """When an emergency begins and ends, as the source of voltage and frequency has it."""
     from federates.grid.emergency import EmergencyThresholds
 
     hold_ns = nanoseconds(given.hold_s)

@@ -56,7 +56,6 @@ class SpecMaker:
 
     def _transmission(self, entry: Transmission) -> Any:
         from federates.field import transmission as field
-        from federates.grid.emergency import EmergencyThresholds
         from federates.grid.fleet import FrequencySettings
         from federates.grid.native_shedding import SheddingBlock
         from federates.grid.relay import Stage
@@ -67,9 +66,7 @@ class SpecMaker:
             model=self._model(entry),
             attachments=attached,
             frequency=FrequencySettings(**entry.frequency.model_dump()),
-            thresholds=EmergencyThresholds(
-                emergency.deviation_hz, emergency.rocof_hz_per_s, emergency.v_min_pu, hold_ns=ns(emergency.hold_s)
-            ),
+            thresholds=replay_build.thresholds(emergency),
             emergency_step_ns=ns(emergency.step_s or (0.125 if entry.engine == "dynamics" else 0.02)),
             period_ns=ns(entry.period_s),
             engine=entry.engine,
@@ -295,6 +292,7 @@ class SpecMaker:
         f_hz = entry.f_hz or (nominal_hz * 0.95, nominal_hz * 62.0 / 60.0)
         if not f_hz[0] < nominal_hz < f_hz[1]:
             raise ValueError(f"f_hz {f_hz[0]:g} to {f_hz[1]:g} does not contain the feeder's nominal {nominal_hz:g} Hz")
+        grid: Any = self.scenario.federate(distribution.grid)
         settled_f_hz = max(f_hz[0], nominal_hz * 59.0 / 60.0), min(f_hz[1], nominal_hz * 61.0 / 60.0)
         return builder.TblmParams(
             name=entry.name,
@@ -312,6 +310,7 @@ class SpecMaker:
                 distribution.profile.temperature_mean_c, classes=class_shares(feeder.loads.load_class, feeder.loads.p_w.tolist())
             ),
             flexibility=flexibility_params(entry.capability),
+            thresholds=replay_build.thresholds(grid.emergency),
         )
 
     def _plans(self, entry: Tblm) -> Any:

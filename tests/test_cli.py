@@ -14,6 +14,8 @@ import pytest
 
 import run_cosim
 from monitor.results import load
+from scenarios.extras import OF_HIL
+from scenarios.load import library
 
 ROOT = Path(run_cosim.__file__).parent
 BAD = """\
@@ -61,6 +63,35 @@ print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
                           capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+WITHOUT_HIL = f"""
+import sys
+for name in {list(OF_HIL)!r}:
+    sys.modules[name] = None  # an import of it fails as if it were not installed
+import run_cosim
+sys.exit(run_cosim.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["list"], 0, "hil_bench                    cannot run here: cryptography is not installed; pip install 'gridtandem[hil]'"),
+        (["check", "hil_bench"], 2, "devices: cryptography is not installed; pip install 'gridtandem[hil]'"),
+        (["device", "probe", "modbus://127.0.0.1:9/1"], 2, "gridtandem: pymodbus is not installed; pip install 'gridtandem[hil]'"),
+        (["device", "stand-in", "rtu"], 2, "gridtandem: yadnp3 is not installed; pip install 'gridtandem[hil]'"),
+    ],
+)
+def test_without_the_extra_for_devices_it_is_named(arguments: list[str], code: int, told: str, tmp_path: Path) -> None:
+    """`make run` installs no extra, and `list` is the next thing one tries."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_HIL, *arguments], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False)  # fmt: skip
+    assert done.returncode == code
+    assert told in done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) <= 1  # and nothing that only follows from it
+    if arguments == ["list"]:
+        assert [line.split()[0] for line in done.stdout.splitlines()] == sorted(library())
 
 
 def test_without_a_command_the_quickstart_runs(monkeypatch: pytest.MonkeyPatch) -> None:

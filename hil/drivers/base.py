@@ -56,8 +56,9 @@ class Master(Protocol):
     @property
     def last_error(self) -> str: ...
     @property
-    def connections(self) -> int:
-        """How many were made: one that was lost and made again between two looks shows here. 0 where that cannot be known."""
+    def hang_ups(self) -> int:
+        """How often the device (or the network) ended a connection: one that was made again between two looks shows here. 0 where
+        that cannot be known."""
         ...
 
     @property

@@ -55,9 +55,9 @@ class Dnp3Master:
         return self._master is not None and self._master.is_connected and (self._relay is None or self._relay.connected > 0)
 
     @property
-    def connections(self) -> int:
-        """Those that the relay made to the device."""
-        return 0 if self._relay is None else self._relay.connections
+    def hang_ups(self) -> int:
+        """Those that the relay saw."""
+        return 0 if self._relay is None else self._relay.hang_ups
 
     @property
     def last_error(self) -> str:

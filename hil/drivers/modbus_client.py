@@ -41,16 +41,17 @@ class ModbusClient:
 
     @property
     def is_connected(self) -> bool:
-        return self._device.link.connected
+        """Also between two cycles, of which the first gave up a connection that said nothing and the next makes another."""
+        return self._device.link.connected or self._device.link.gave_up
 
     @property
     def last_error(self) -> str:
         return self._error
 
     @property
-    def connections(self) -> int:
-        """Those of TCP and TLS."""
-        return self._device.link.connections
+    def hang_ups(self) -> int:
+        """Of TCP and TLS."""
+        return self._device.link.hang_ups
 
     @property
     def clock(self) -> tuple[int, int] | None:

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 try:
     import opendnp3
 except ImportError as error:
-    raise ImportError("the DNP3 master needs yadnp3; install it with: pip install 'gridtandem[hil]'") from error
+    text = "the DNP3 master needs yadnp3; install it with: pip install 'gridtandem[hil]'"
+    raise ModuleNotFoundError(text, name="opendnp3") from error
 
 __all__ = ["Application", "Handover", "PointReport", "SoeHandler", "opendnp3"]
 

@@ -91,10 +91,10 @@ class _Unparsed(DecodePDU):
 class _Session(TransactionManager):
     """pymodbus's connection, with causes kept: it says "failed" where the user needs to know why."""
 
-    def __init__(self, params: CommParams, serial: bool) -> None:
+    def __init__(self, params: CommParams, serial: bool, lost: Callable[..., None]) -> None:
         framer = (FramerRTU if serial else FramerSocket)(_Unparsed(False))
         super().__init__(params, framer, 0, False, self._keep, None, None)
-        self._serial = serial
+        self._serial, self._lost = serial, lost
         if serial:  # pymodbus hangs up after a few unanswered requests: right for a host, wrong for a line that others share
             self.max_until_disconnect = self.count_until_disconnect = sys.maxsize
         self.sent = b""
@@ -114,6 +114,9 @@ class _Session(TransactionManager):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.is_active() and not self.is_closing:
+            # pymodbus gives up after some requests without an answer; a TimeoutError of the kernel's has a number
+            self._lost(given_up=isinstance(exc, TimeoutError) and exc.errno is None)
         self.lost_because = self.lost_because or (str(exc) if exc is not None else "the other end closed it")
         super().connection_lost(exc)
         if not self.response_future.done():
@@ -150,8 +153,10 @@ class Link:
         self._line_free_at = 0.0
         self._answered = False
         self.role: str | None = None
-        self.connections = 0
-        """How many were made."""
+        self.hang_ups = 0
+        """How often the other end, or the network, ended a connection; those that are given up here do not count."""
+        self.gave_up = False
+        """Whether the last one was given up here, after some requests without an answer; until the next is tried."""
 
     @property
     def connected(self) -> bool:
@@ -162,7 +167,8 @@ class Link:
         if self.connected:
             return
         self.close()
-        session = _Session(self._parameters(self.timeout_s if timeout_s is None else timeout_s), self._serial)
+        self.gave_up = False
+        session = _Session(self._parameters(self.timeout_s if timeout_s is None else timeout_s), self._serial, self._lost)
         try:
             await session.connect()
         except TimeoutError:
@@ -171,7 +177,6 @@ class Link:
             raise NoConnection(f"{self.address}: {str(error) or 'closed by the other end'}{self._hint()}") from error
         self._session = session
         self._answered = False
-        self.connections += 1
         self._check_server_role(session)
 
     def _hint(self) -> str:
@@ -198,6 +203,10 @@ class Link:
         if isinstance(address, TlsAddress):
             parameters.comm_type, parameters.sslctx = CommType.TLS, address.context
         return parameters
+
+    def _lost(self, *, given_up: bool) -> None:
+        self.gave_up = given_up
+        self.hang_ups += not given_up
 
     def close(self) -> None:
         """Close the connection; a request under way fails with NoConnection."""

@@ -196,6 +196,45 @@ def replay(smoke: bool) -> None:
     row("its model alone, from event to event, CPU", f"{1e3 * statistics.median(alone):.0f} ms")
 
 
+def modbus(smoke: bool) -> None:
+    """Modbus: polls beside bare pymodbus, the planner beside brute force, a hundred devices, malformed frames."""
+    import asyncio
+
+    from tests.protocols.modbus import bench
+
+    seconds = 0.5 if smoke else 10.0
+    with bench.Servers(3 if smoke else 100) as servers:
+        ours, bare, ratio = asyncio.run(bench.poll_ratio(servers.ports[0], seconds))
+        row(
+            "poll, scale, publish 100 registers / bare pymodbus",
+            f"{ratio:.2f}",
+            f"goal >= 0.7; {ours:,.0f} and {bare:,.0f} a second",
+        )
+        row("requests of the planner / fewest possible", f"{bench.requests_over_optimum(5 if smoke else 40):.3f}", "goal <= 1.1")
+        share, bad = asyncio.run(bench.park_load(servers.ports, max(2, round(seconds))))
+        row(f"{len(servers.ports)} devices x 200 points at 1 Hz, of a core", f"{share:.3f}", f"goal < 0.25; {bad} points not good")
+    frames = 2_000 if smoke else 100_000
+    slowest_s, growth = asyncio.run(bench.attack(frames, seed=1, traced=smoke))
+    row(f"{frames:,} malformed frames: slowest good answer", f"{slowest_s * 1e3:.0f} ms", f"goal < 1000; memory {growth:+.1%}")
+
+
+def dnp3(smoke: bool) -> None:
+    """DNP3: our outstation alone, and our master beside the bare binding of OpenDNP3."""
+    from tests.bench.dnp3 import class_0_per_second, events_per_second
+    from tests.bench.dnp3_master import EVENTS, side_by_side
+
+    rate = events_per_second(3 if smoke else 50)
+    row("our outstation: events encoded, sent and confirmed a second", f"{rate:,.0f}", "goal >= 20,000")
+    row("our outstation: class 0 of 1,200 points a second", f"{class_0_per_second(1200, 3 if smoke else 20):,.0f}")
+    found = side_by_side(*((1, 1, 20) if smoke else (5, 3, 200)))
+    bare_s, our_s = (statistics.median(column) for column in zip(*found.events_s, strict=True))
+    rates = f"{EVENTS / our_s:,.0f} and {EVENTS / bare_s:,.0f} a second"
+    row("our master: events a second / the bare binding's", ratio_of([(bare, ours) for bare, ours in found.events_s]), rates)
+    bare_s, our_s = (statistics.median(column) for column in zip(*found.command_s, strict=True))
+    times = f"goal <= 2; {1e3 * our_s:.2f} and {1e3 * bare_s:.2f} ms"
+    row("our master: select-before-operate / the bare binding's", ratio_of([(ours, bare) for bare, ours in found.command_s]), times)
+
+
 BENCHES: dict[str, Callable[[bool], None]] = {
     "federation": federation,
     "values": values,
@@ -206,6 +245,8 @@ BENCHES: dict[str, Callable[[bool], None]] = {
     "dynamics": dynamics,
     "replay": replay,
     "large": large,
+    "modbus": modbus,
+    "dnp3": dnp3,
     "hil": hil,
 }
 

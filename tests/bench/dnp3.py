@@ -1,4 +1,5 @@
-"""What our DNP3 outstation can do: events encoded, sent and confirmed per second, and class 0 of many points."""
+"""What our DNP3 outstation can do: events encoded, sent and confirmed per second, and class 0 of many points. Part of
+`python -m tests.bench dnp3`."""
 
 from __future__ import annotations
 
@@ -75,8 +76,3 @@ def class_0_per_second(count: int, rounds: int) -> float:
         if not line.data_to_send():
             raise RuntimeError("the bench got no answer to a class 0 read")
     return rounds / (time.perf_counter() - begun)
-
-
-if __name__ == "__main__":
-    print(f"events encoded, sent and confirmed: {events_per_second(50):,.0f} /s   goal >= 20,000")
-    print(f"class 0 of 1,200 points: {class_0_per_second(1200, 20):,.0f} /s")

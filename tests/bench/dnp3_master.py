@@ -1,6 +1,6 @@
 """What our asyncio front costs beside the bare yadnp3 binding: events by class polls, and select-before-operate.
 
-Both sides poll the same outstation, yadnp3's own in another process: `python -m tests.bench.dnp3_master`.
+Both sides poll the same outstation, yadnp3's own in another process. Part of `python -m tests.bench dnp3`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import opendnp3 as o
@@ -164,31 +165,32 @@ def _renew(device: subprocess.Popen[str]) -> None:
     device.stdout.readline()
 
 
-def main(repeats: int = 5, rounds: int = 3, commands: int = 200) -> None:
-    """Prints the medians of both, and of their ratios, measured in turn."""
+@dataclass(frozen=True)
+class Figures:
+    """Pairs measured in turn: (the bare binding's, ours); seconds for `EVENTS` events, and for a select-before-operate."""
+
+    events_s: list[tuple[float, float]]
+    command_s: list[tuple[float, float]]
+
+
+def side_by_side(repeats: int = 5, rounds: int = 3, commands: int = 200) -> Figures:
+    """The medians of both, `repeats` times."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "tests.bench.dnp3_master", str(port)]
-    pairs: list[tuple[float, float, float, float]] = []
+    figures = Figures([], [])
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as device:
         assert device.stdin is not None and device.stdout is not None
         device.stdout.readline()
         for _ in range(repeats):
             theirs = [statistics.median(times) for times in bare(port, device, rounds, commands)]
             own = [statistics.median(times) for times in asyncio.run(ours(port, device, rounds, commands))]
-            pairs.append((theirs[0], own[0], theirs[1], own[1]))
+            figures.events_s.append((theirs[0], own[0]))
+            figures.command_s.append((theirs[1], own[1]))
         device.stdin.close()
-    bare_s, our_s, bare_command_s, our_command_s = (statistics.median(column) for column in zip(*pairs, strict=True))
-    events = statistics.median(pair[0] / pair[1] for pair in pairs)
-    sbo = [pair[3] / pair[2] for pair in pairs]
-    print(f"events: bare {EVENTS / bare_s:,.0f} /s, ours {EVENTS / our_s:,.0f} /s, ratio {events:.2f}")
-    times = f"bare {1e3 * bare_command_s:.2f} ms, ours {1e3 * our_command_s:.2f} ms"
-    print(f"select-before-operate median: {times}, ratio {statistics.median(sbo):.2f} ({min(sbo):.2f}..{max(sbo):.2f})   goal <= 2")
+    return figures
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        serve(int(sys.argv[1]))
-    else:
-        main()
+if __name__ == "__main__":  # the outstation's process
+    serve(int(sys.argv[1]))

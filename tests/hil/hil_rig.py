@@ -95,7 +95,7 @@ def federation(run_dir: Path, setup: dict[str, Any]) -> Federation:
         on_reconnect=OnReconnect(setup.get("on_reconnect", "safe")),
         lease_s=setup.get("lease_s", 60.0),
         stale_ns=150 * MS_NS,
-        silence_ns=400 * MS_NS,
+        silence_ns=S_NS,
         timeout_s=0.2,
         start_limit_s=setup.get("start_limit_s", 3.0),
         dnp3_address=setup.get("dnp3_address", 10),

@@ -109,7 +109,9 @@ def test_values_commands_and_the_end_reach_the_gatekeeper(gate: Channel) -> None
     answer = made.step(S_NS, {**inputs(7.0), "command": (trip, curve, bad)}).outputs
     frame = gate.outward()
     assert frame is not None and frame.values.tolist() == [7.0] and frame.quality.tolist() == [0]
-    taken = [message["values"] for message in gate.take_for_device()]
+    *messages, refused = gate.take_for_device()
+    taken = [message["values"] for message in messages]
+    assert "'values': []" in refused["refused"] and refused["id"] == "scenario.dev.command/3", "for the audit log"
     assert taken == [[["trip", "trip"]], [["z", 1.0], ["a", 2.0]]]  # in their order
     assert [result["id"] for result in answer["result"]] == ["scenario.dev.command/3"]
     assert gate.get(Word.SOLVER_T) == S_NS and gate.get(Word.SOLVER_BEAT)

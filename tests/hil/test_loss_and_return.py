@@ -62,15 +62,15 @@ def is_live(device: ModbusDevice) -> Callable[[], bool]:
 
 
 def polled(presence: Presence, t_ms: int, **seen: Any) -> str:
-    return presence.polled(**{"answered": True, "connected": True, "connections": 1, "error": "", "now_ns": t_ms * MS_NS, **seen})
+    return presence.polled(**{"answered": True, "connected": True, "hang_ups": 1, "error": "", "now_ns": t_ms * MS_NS, **seen})
 
 
 def test_a_connection_that_was_made_anew_between_two_looks_was_lost():
     presence = Presence(400 * MS_NS, 0)
     presence.met(1, 0)
-    assert polled(presence, 50) == "" and "made anew" in polled(presence, 100, connections=2)
-    assert presence.is_lost and polled(presence, 150, connections=2) == "" and not presence.is_lost
-    assert polled(presence, 200, connections=2) == ""
+    assert polled(presence, 50) == "" and "made anew" in polled(presence, 100, hang_ups=2)
+    assert presence.is_lost and polled(presence, 150, hang_ups=2) == "" and not presence.is_lost
+    assert polled(presence, 200, hang_ups=2) == ""
 
 
 def test_silence_counts_after_its_time_and_some_polls():
@@ -84,7 +84,7 @@ def test_silence_counts_after_its_time_and_some_polls():
 
 def test_a_device_that_was_never_met_is_not_lost_again():
     presence = Presence(400 * MS_NS, 0)
-    assert polled(presence, 9000, answered=False, connected=False, connections=0) == ""
+    assert polled(presence, 9000, answered=False, connected=False, hang_ups=0) == ""
 
 
 # -- with processes

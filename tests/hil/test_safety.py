@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import termios
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -196,6 +197,19 @@ def test_the_space_bar_stops_and_no_other_key_does(key: bytes, stop: EmergencySt
         assert stop.is_set == (key == b" ")
         assert termios.tcgetattr(terminal) == before
     os.close(keyboard)
+
+
+def test_a_terminal_that_goes_away_is_no_fault(stop: EmergencyStop, monkeypatch: pytest.MonkeyPatch) -> None:
+    keyboard, terminal = os.openpty()
+    with os.fdopen(terminal, "r") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with watched(stop):
+            os.close(keyboard)
+            end_s = time.monotonic() + 5.0
+            while any(thread.name == "stop key" for thread in threading.enumerate()):
+                assert time.monotonic() < end_s, "the thread spins at the end of a terminal"
+                time.sleep(0.01)
+    assert not stop.is_set
 
 
 def test_a_signal_to_the_supervisor_stops(stop: EmergencyStop) -> None:

@@ -20,6 +20,7 @@ from federates.runtime.words import event_words, is_news
         ("ders13.soe", {"event": "der_trip", "der": "battery1", "p_before_w": 173300.0, "reason": ""}, "ders13: der trip, der battery1, p before 173.3 kW"),
         ("ems.ack", {"accepted": True, "bus": "16", "reason": "", "seq": 3}, "ems: TBLM 3 of bus 16 taken"),
         ("ems.ack", {"accepted": False, "bus": "16", "reason": "quality is bad: a; b; c", "seq": 1}, "ems: TBLM 1 of bus 16 rejected, quality is bad: a and 2 reasons more"),
+        ("rtu.soe", {"point": "breaker", "value": 0.0, "device_utc_ns": 1_795_406_001_100_000_000}, "rtu: point breaker, value 0, device utc 2026-11-23 03:53:21.100"),
         ("a.soe", {"t_relay_ns": 1_500_000_000, "closed": False}, "a: t relay 1.5 s, closed False"),
     ],
 )  # fmt: skip

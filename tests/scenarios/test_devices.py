@@ -50,6 +50,7 @@ WRONG = [
     ("role: client", "role: cleint", "did you mean 'client'?"),
     ("stand_in: {kind: rtu, polls: [ieds]}", "", "needs one of address and stand_in"),
     ("address: 127.0.0.1:0 ", "address: /dev/ttyS0 ", "listens on TCP"),
+    ("role: client", "role: client\n    on_reconnect: rearm", "on_reconnect: rearm is for a device that we command"),
     ("polls: [ieds]", "polls: [eids]", "did you mean 'ieds'?"),
     ("{kind: rtu, polls: [ieds]}", "{kind: rtu}", "an rtu polls IEDs; write polls: [ieds]"),
     ("stands_for: ders123.pv_hil", "stands_for: ders123.pv_x", "ders123.p_w:pv_x, which the feeder is to take"),

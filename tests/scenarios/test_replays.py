@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 import run_cosim
+from scenarios.build import build
 from scenarios.dump import dump
+from scenarios.inventory import take_inventory
 from scenarios.load import load_scenario
+from scenarios.ports import inputs_of, outputs_of
 from scenarios.trace import TraceError, read_trace
 
 ROOT = Path(run_cosim.__file__).parent
@@ -47,6 +50,23 @@ def test_a_replay_holds_what_was_published(name: str, tmp_path: Path) -> None:
         assert "Record and simulation" in page
         recorded = json.loads((run_dir / "meta.json").read_text(encoding="utf-8"))["recorded"]
         assert [len(r["t_s"]) for r in recorded] == [len(r.points) for r in scenario.recorded]
+
+
+@pytest.mark.parametrize("name", ["gb_2019_08_09", "continental_split_2021_01_08", "uvls_delayed_recovery"])
+def test_the_table_of_ports_is_what_the_federates_have(name: str) -> None:
+    loaded = load_scenario(name)
+    entries = [entry.model_dump() for entry in loaded.scenario.federates]
+    federates = {spec.name: spec.build() for spec in build(loaded, take_inventory(loaded)).specs}
+    for entry in entries:
+        outputs, inputs = outputs_of(entry, entries), inputs_of(entry, entries)
+        outputs.pop("coupling", None)  # the seat's own, for the leader
+        federate = federates[entry["name"]]
+        for table, ports in ((outputs, federate.outputs), (inputs, federate.inputs)):
+            real = {port.name: (port.kind, port.unit if port.kind == "vector" else "1", not port.ids) for port in ports}
+            wanted = {key: (port.kind, port.unit if port.kind == "vector" else "1") for key, port in table.items()}
+            assert {key: value[:2] for key, value in real.items()} == wanted, entry["name"]
+            scalars = {key for key, (kind, _, scalar) in real.items() if kind == "vector" and scalar}
+            assert scalars == {key for key, port in table.items() if port.scalar}, entry["name"]
 
 
 def test_both_runners_give_the_same_replay(tmp_path: Path) -> None:

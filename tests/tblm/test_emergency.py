@@ -10,6 +10,7 @@ from telemetry import Truth, ieee123_with_der, inverters
 from test_builder import Desk
 
 from federates.grid.der import DerStatus
+from federates.grid.emergency import EmergencyThresholds
 from federates.grid.feeder_library import builtin_feeder
 from federates.grid.load import frequency_response
 from federates.grid.logic import Condition, Row
@@ -17,7 +18,7 @@ from federates.grid.relay import Stage
 from federates.runtime.federate import MS_NS, S_NS
 from federates.runtime.port import Sample
 from federates.tblm.armed import Plans, Program
-from federates.tblm.emergency import Surroundings
+from federates.tblm.emergency import Surroundings, Tracker
 from federates.tblm.emergency_model import Emergency
 from federates.tblm.model import Tblm
 
@@ -188,3 +189,27 @@ def test_a_request_is_answered_with_a_plan_and_the_expected_sequence() -> None:
     assert sum(e.event == "trip" for e in now.sequence.events) == 3
     bad = bus.call(12 * S_NS, request={"course": {"t_s": [0.0]}})
     assert bad is not None and any("request refused" in reason for reason in bad.quality.reasons)
+
+
+@pytest.mark.parametrize(("v_min_pu", "ends"), [(0.8, True), (0.9, False)])
+def test_it_is_over_when_the_transmission_system_says_so(v_min_pu: float, ends: bool) -> None:
+    """A bus that stays at 0.94 pu is within half of the limits of a scenario with 0.8 pu, and not of one with 0.9 pu."""
+    tracker = Tracker(60.0, thresholds=EmergencyThresholds(v_min_pu=v_min_pu, hold_ns=5 * S_NS))
+    assert tracker.look(10 * S_NS, 1e6, 0.94, 59.8, COUNT, None) == "during"
+    phases = [tracker.look(t * S_NS, 1e6, 0.94, 60.0, COUNT, None) for t in range(11, 31)]
+    assert phases[:5] == ["during"] * 5
+    assert phases[-1] == ("before" if ends else "during")
+
+
+def test_der_that_tripped_long_before_are_no_part_of_the_ledger() -> None:
+    """They are not in the power of the bus when the emergency begins, so that they cannot be lost in it."""
+    bus = Bus(Truth(builtin_feeder("ieee13"), like_feeders=COUNT))
+    last = bus.call(10 * S_NS)
+    assert last is not None
+    tracker = Tracker(60.0)
+    tracker.hear([{"event": "der_trip", "der": "a", "t_event_ns": 2 * S_NS, "p_before_w": 1e5}], COUNT)
+    p_w = 1e7
+    tracker.look(600 * S_NS, p_w, 1.0, 60.0, COUNT, last)
+    tracker.look(601 * S_NS, p_w, 1.0, 59.8, COUNT, last)
+    ledger = tracker.ledger(p_w, 1.0, 59.8, COUNT, 601 * S_NS)
+    assert ledger is not None and ledger.P_der_lost_W == 0.0

@@ -1,4 +1,4 @@
-"""Modbus figures, measured side by side: `python -m tests.protocols.modbus.bench [seconds per figure]`.
+"""Modbus figures, measured side by side: `python -m tests.bench modbus`.
 
 poll      our poll -> scale -> publish (100 points, one request) against bare pymodbus reading the same registers
 optimum   requests of the planner over those of brute force, on small random maps
@@ -25,7 +25,7 @@ from protocols.modbus import Device, Dispatcher, Point, ReadLimits, Table, TcpAd
 sys.path.insert(0, str(Path(__file__).parent))  # where the tests find their peers
 from modbus_peers import HOST, counting_bank
 from test_modbus_planner import fewest, register_map
-from test_modbus_server import attack
+from test_modbus_server import attack as attack
 
 
 def _serve(ports: Connection, count: int) -> None:
@@ -120,19 +120,3 @@ async def park_load(ports: list[int], seconds: int) -> tuple[float, int]:
     for device in devices:
         device.close()
     return share, bad
-
-
-def main(seconds: float) -> None:
-    with Servers(100) as servers:
-        ours, bare, ratio = asyncio.run(poll_ratio(servers.ports[0], seconds))
-        print(f"poll      {ours:,.0f}/s ours, {bare:,.0f}/s bare pymodbus: ratio {ratio:.2f} (goal >= 0.7)")
-        print(f"optimum   {requests_over_optimum(40):.3f} x the fewest requests (goal <= 1.1)")
-        share, bad = asyncio.run(park_load(servers.ports, max(2, round(seconds))))
-        print(f"park      {share:.3f} of a core for 100 devices x 200 points at 1 Hz (goal < 0.25), {bad} points not good")
-    frames = 100_000 if seconds >= 5 else 2000
-    slowest_s, growth = asyncio.run(attack(frames, seed=1))
-    print(f"malformed {frames:,} frames: slowest good answer {slowest_s * 1e3:.0f} ms (goal < 1000), memory {growth:+.1%} (< 10 %)")
-
-
-if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)
