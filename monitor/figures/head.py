@@ -20,6 +20,7 @@ from monitor.results import Results, Vector
 _WORDS = {"settled": "settled curves", "fast": "fast curves", "constant": "constant P, Q"}
 _MOVED_V_PU, _MOVED_HZ = 0.005, 0.05
 """From here on V or f is called moved since the TBLM was made: where its curves can show what they are worth."""
+_MOVED = "where V or f had moved"
 _SAME_POWER = 0.05
 """Of S: powers that are further apart than this are not those of one bus."""
 
@@ -110,13 +111,18 @@ def _held(t_s: Floats, own_t_s: Floats, values: Floats) -> Floats:
 class Predicted:
     """What the TBLM in force foretold at each instant of a `Measured`; NaN before the first and after its validity.
 
-    `p_w`, `q_var`: prediction -> float64 [k]. `moved`: bool [k], V or f were no longer what they truly were when the TBLM's own
-    values were measured; a measurement that is off from the start has not moved.
+    `p_w`, `q_var`: prediction -> float64 [k]. `p_off_w`, `q_off_var`: by how much each was off when a TBLM with these curves first
+    came into force: load unseen, errors of transducers. `moved`: bool [k], V or f were no longer what the TBLM was made at.
+    `v_error_pu`: the constant error of the voltage that TBLMs are made from, which whoever asks them measures too: it is added to
+    the true voltage.
     """
 
     p_w: dict[str, Floats]
     q_var: dict[str, Floats]
+    p_off_w: dict[str, Floats]
+    q_off_var: dict[str, Floats]
     moved: NDArray[np.bool_]
+    v_error_pu: float
 
 
 def predicted(tblms: Sequence[Tblm], truth: Measured) -> Predicted:
@@ -125,24 +131,39 @@ def predicted(tblms: Sequence[Tblm], truth: Measured) -> Predicted:
     A TBLM marked bad is passed over, as the EMS does. `constant` is its own operating point, whatever V and f.
     """
     k = len(truth.t_s)
-    p_w, q_var = ({name: np.full(k, np.nan) for name in _WORDS} for _ in range(2))
+    p_w, q_var, p_off_w, q_off_var = ({name: np.full(k, np.nan) for name in _WORDS} for _ in range(4))
+    first: dict[tuple[float, ...], int] = {}
     moved = np.zeros(k, bool)
     tblms = [tblm for tblm in tblms if tblm.quality.flag != "bad"]
+    v_error_pu = _v_error_pu(tblms, truth)
     ends = [*(tblm.t_valid.t_publish_ns for tblm in tblms[1:]), NEVER_NS]
     for tblm, end_ns in zip(tblms, ends, strict=False):
         until_s = min(end_ns, tblm.t_valid.to_ns) / 1e9
         rows = (truth.t_s > tblm.t_valid.t_publish_ns / 1e9) & (truth.t_s <= until_s)
         if not rows.any():
             continue
-        v, f, own = truth.v_pu[rows], truth.f_hz[rows], tblm.operating_point
+        v, f, own = truth.v_pu[rows] + v_error_pu, truth.f_hz[rows], tblm.operating_point
         which: CurveSet
         for which in get_args(CurveSet):
             p_w[which][rows], q_var[which][rows], _ = evaluate(tblm.curve(which), v, f)
         p_w["constant"][rows], q_var["constant"][rows] = own.P_W, own.Q_var
-        then = np.array([tblm.t_valid.t_meas_ns / 1e9])
-        v_then, f_then = _held(then, truth.t_s, truth.v_pu), _held(then, truth.t_s, truth.f_hz)
-        moved[rows] = (np.abs(v - v_then) >= _MOVED_V_PU) | (np.abs(f - f_then) >= _MOVED_HZ)
-    return Predicted(p_w, q_var, moved)
+        moved[rows] = (np.abs(v - own.V_pu) >= _MOVED_V_PU) | (np.abs(f - own.f_Hz) >= _MOVED_HZ)
+        # In an emergency a TBLM goes out again and again with the curves it had.
+        at = first.setdefault((own.V_pu, own.f_Hz, own.P_W, own.Q_var), int(np.argmax(rows)))
+        for guess, off, true in ((p_w, p_off_w, truth.p_w), (q_var, q_off_var, truth.q_var)):
+            for name in _WORDS:
+                off[name][rows] = guess[name][at] - true[at]
+    return Predicted(p_w, q_var, p_off_w, q_off_var, moved, v_error_pu)
+
+
+def _v_error_pu(tblms: Sequence[Tblm], truth: Measured) -> float:
+    """How far the voltages of the operating points are off, as a rule: a transducer's error is constant, and most of the time the
+    voltage stands long enough for the oldest of a TBLM's measurements to be of the same voltage as its newest."""
+    if not tblms:
+        return 0.0
+    then_s = np.array([tblm.t_valid.t_meas_ns / 1e9 for tblm in tblms])
+    own_v_pu = np.array([tblm.operating_point.V_pu for tblm in tblms])
+    return float(np.median(own_v_pu - _held(then_s, truth.t_s, truth.v_pu)))
 
 
 def section(results: Results, clock: Clock) -> Section | None:
@@ -227,14 +248,20 @@ def _published(fig: Any, clock: Clock, tblms: Sequence[Tblm], values: Floats, di
 
 
 def _statistics(truth: Measured, guesses: Predicted, s_base: float) -> list[Html]:
-    """Errors of the three predictions in % of S, over all instants and over those at which V or f had moved."""
+    """Errors of the three predictions in % of S, over all instants and over those at which V or f had moved: of the value, and of
+    its change since the TBLM came into force."""
     rows, sentences = [], []
     known = np.isfinite(guesses.p_w["constant"]) & np.isfinite(truth.p_w) & np.isfinite(truth.q_var)
-    for when, mask in (("all the time", known), ("where V or f had moved", known & guesses.moved)):
+    moved = known & guesses.moved
+    for when, mask, change in (("all the time", known, 0.0), (_MOVED, moved, 0.0), (f"change since then, {_MOVED}", moved, 1.0)):
         if not mask.any():
             continue
-        for quantity, guess, true in (("P", guesses.p_w, truth.p_w), ("Q", guesses.q_var, truth.q_var)):
-            sizes = {name: 100.0 * np.abs(guess[name][mask] - true[mask]) / s_base for name in _WORDS}
+        for quantity, guess, off, true in (
+            ("P", guesses.p_w, guesses.p_off_w, truth.p_w),
+            ("Q", guesses.q_var, guesses.q_off_var, truth.q_var),
+        ):
+            missed = {name: guess[name][mask] - true[mask] - change * off[name][mask] for name in _WORDS}
+            sizes = {name: 100.0 * np.abs(value) / s_base for name, value in missed.items()}
             rms = {name: float(np.sqrt(np.mean(size**2))) for name, size in sizes.items()}
             largest = [f"{size.max():.3f}" for size in sizes.values()]
             rows.append([when, quantity, f"{int(mask.sum()):,}", *(f"{x:.3f}" for x in rms.values()), *largest])
@@ -244,8 +271,10 @@ def _statistics(truth: Measured, guesses: Predicted, s_base: float) -> list[Html
         return [paragraph("No measurement falls into the time in which one of these TBLMs was in force.", css="note")]
     headers = [f"{what} {name}" for what in ("RMS,", "Max,") for name in _WORDS]
     note = (
-        f"Size of the error in % of S. Moved: by {_MOVED_V_PU} pu or {_MOVED_HZ} Hz or more since the TBLM's values were measured, "
-        "by their true values: there curves can differ from constant P, Q."
+        f"Size of the error in % of S. Moved: by {_MOVED_V_PU} pu or {_MOVED_HZ} Hz or more from where the TBLM was made: there "
+        "curves can differ from constant P, Q. The change leaves out by how much each was off when the TBLM came into force (load unseen, "
+        "errors of transducers), as an EMS does, which measures the power of the bus itself. The voltage at which TBLMs are asked "
+        f"has their transducer's constant error of {guesses.v_error_pu:+.4f} pu."
     )
     verdict = tag("p", "; ".join(sentences) + ".", css="finding")
     return [verdict, table(["When", "", "Points", *headers], rows, numeric=range(2, 9)), paragraph(note, css="note")]

@@ -158,7 +158,22 @@ def test_a_measurement_that_is_off_has_not_moved(run_dir: Path) -> None:
     tblms = run.tblms("15")
     truth = head.measured(run, "15", tblms)
     biased = [replace(t, operating_point=replace(t.operating_point, V_pu=t.operating_point.V_pu * 1.02)) for t in tblms]
-    assert np.array_equal(head.predicted(biased, truth).moved, head.predicted(tblms, truth).moved)
+    guess, exact = head.predicted(biased, truth), head.predicted(tblms, truth)
+    assert 0.015 < guess.v_error_pu < 0.025 and abs(exact.v_error_pu) < 1e-3
+    assert np.mean(guess.moved != exact.moved) < 0.05
+
+
+def test_the_change_leaves_out_what_was_off_from_the_start(run_dir: Path) -> None:
+    """A power transducer that is off shifts every prediction; the predicted change is the same."""
+    run = load(run_dir)
+    tblms = run.tblms("15")
+    truth = head.measured(run, "15", tblms)
+    off = replace(truth, p_w=truth.p_w + 1e6)
+    right, shifted = head.predicted(tblms, truth), head.predicted(tblms, off)
+    for name in ("fast", "settled", "constant"):
+        change = [guess.p_w[name] - guess.p_off_w[name] - true.p_w for guess, true in ((right, truth), (shifted, off))]
+        assert np.allclose(change[0], change[1], equal_nan=True) and np.isfinite(change[0]).any()
+        assert np.nanmax(np.abs(right.p_off_w[name] - shifted.p_off_w[name] - 1e6)) < 1e-3
 
 
 def test_the_power_of_feeders_and_of_the_whole_bus_are_both_shown(tmp_path: Path) -> None:
