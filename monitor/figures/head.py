@@ -273,8 +273,8 @@ def _statistics(truth: Measured, guesses: Predicted, s_base: float) -> list[Html
     note = (
         f"Size of the error in % of S. Moved: by {_MOVED_V_PU} pu or {_MOVED_HZ} Hz or more from where the TBLM was made: there "
         "curves can differ from constant P, Q. The change leaves out by how much each was off when the TBLM came into force (load "
-        "unseen, errors of transducers), as an EMS does, which measures the power of the bus itself. The voltage at which TBLMs are "
-        f"asked has their transducer's constant error of {guesses.v_error_pu:+.4f} pu."
+        "unseen, errors of transducers), as an EMS does, which measures the power of the bus itself. The voltage at which TBLMs "
+        f"are asked has their transducer's constant error of {guesses.v_error_pu:+.4f} pu."
     )
     verdict = tag("p", "; ".join(sentences) + ".", css="finding")
     return [verdict, table(["When", "", "Points", *headers], rows, numeric=range(2, 9)), paragraph(note, css="note")]
