@@ -9,6 +9,9 @@ Readings and values are kept twice: the writer fills the half that is not curren
 counter. A reader copies the current half and looks at the counter again; a half is written anew only two updates later, so a copy
 during which the counter moved by less than two is whole, and each half carries a checksum for the rest. A ring belongs to one
 writer and one reader; what does not fit is refused, never overwritten.
+
+Words that the other side looks at are stored through a memoryview of int64, in one aligned piece. `struct` with a given byte order
+writes octet by octet: a reader that looked in between saw a count that never was, went back, and took 256 messages again.
 """
 
 from __future__ import annotations
@@ -102,6 +105,7 @@ class Channel:
             with path.open("r+b") as file:
                 self._map = mmap.mmap(file.fileno(), 0)
         self._words = memoryview(self._map)[: _HEADER_WORDS * 8].cast("q")
+        self._counts = {ring: memoryview(self._map)[ring : ring + 16].cast("q") for ring in (self._to_device, self._from_device)}
         if make:
             self._words[Word.MAGIC] = _MAGIC
         elif len(self._map) != total or self._words[Word.MAGIC] != _MAGIC:
@@ -178,28 +182,32 @@ class Channel:
         text = canonical_json(message).encode()
         if len(text) > _SLOT - 4:
             raise ValueError(f"a message of {len(text)} bytes; {_SLOT - 4} fit: {text[:80]!r}")
-        head, tail = struct.unpack_from("=qq", self._map, ring)
+        counts = self._counts[ring]
+        head, tail = counts[0], counts[1]
         if head - tail >= _SLOTS:
             return False
         at = ring + 16 + (head % _SLOTS) * _SLOT
         self._map[at : at + 4 + len(text)] = struct.pack("=i", len(text)) + text
-        struct.pack_into("=q", self._map, ring, head + 1)
+        counts[0] = head + 1
         return True
 
     def _pop(self, ring: int) -> list[dict[str, Any]]:
-        head, tail = struct.unpack_from("=qq", self._map, ring)
+        counts = self._counts[ring]
+        head, tail = counts[0], counts[1]
         taken = []
         for number in range(tail, head):
             at = ring + 16 + (number % _SLOTS) * _SLOT
             (size,) = struct.unpack_from("=i", self._map, at)
             taken.append(json.loads(self._map[at + 4 : at + 4 + size]))
-        if head != tail:
-            struct.pack_into("=q", self._map, ring + 8, head)
+        if taken:
+            counts[1] = head
         return taken
 
     def close(self) -> None:
         """Let go of the memory."""
         self._words.release()
+        for counts in self._counts.values():
+            counts.release()
         self._map.close()
 
 

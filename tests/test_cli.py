@@ -70,6 +70,8 @@ import sys
 for name in {list(OF_HIL)!r}:
     sys.modules[name] = None  # an import of it fails as if it were not installed
 import run_cosim
+
+pytestmark = pytest.mark.xdist_group("cli")  # one run for all that look at it
 sys.exit(run_cosim.main(sys.argv[1:]))
 """
 

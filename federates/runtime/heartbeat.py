@@ -75,8 +75,8 @@ class Heartbeats:
             self._map = mmap.mmap(file.fileno(), 0)
 
     def read(self, row: int) -> Beat:
-        """The words of one row."""
-        alive, state, federate, t_ns, since_ns, started, progress_ns, _ = struct.unpack_from("=8q", self._map, row * _ROW)
+        """The words of one row, each read in one piece: with a given byte order `struct` reads octet by octet."""
+        alive, state, federate, t_ns, since_ns, started, progress_ns, _ = struct.unpack_from("8q", self._map, row * _ROW)
         return Beat(alive, State(state), federate, t_ns, since_ns, bool(started), progress_ns)
 
     def last_event(self, row: int) -> tuple[int, str]:

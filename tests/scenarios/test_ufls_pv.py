@@ -21,7 +21,7 @@ from scenarios.inventory import take_inventory
 from scenarios.load import load_scenario
 from scenarios.run import changed
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ufls_pv")]  # one run for all
 
 LOSS_NS, STOP_S = 30 * S_NS, 38.0
 LOST = ("G34", "G30")

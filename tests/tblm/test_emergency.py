@@ -22,6 +22,8 @@ from federates.tblm.emergency import Surroundings, Tracker
 from federates.tblm.emergency_model import Emergency
 from federates.tblm.model import Tblm
 
+pytestmark = pytest.mark.xdist_group("emergency")  # one goes on where the last one stopped
+
 COUNT = 10
 STAGES = (
     Stage("ufls", 1, "f_hz", 59.5, 100 * MS_NS, feeders=4),
