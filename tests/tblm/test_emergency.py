@@ -22,8 +22,6 @@ from federates.tblm.emergency import Surroundings, Tracker
 from federates.tblm.emergency_model import Emergency
 from federates.tblm.model import Tblm
 
-pytestmark = pytest.mark.xdist_group("emergency")  # one goes on where the last one stopped
-
 COUNT = 10
 STAGES = (
     Stage("ufls", 1, "f_hz", 59.5, 100 * MS_NS, feeders=4),
@@ -82,8 +80,19 @@ class Bus:
 
 
 @pytest.fixture(scope="module")
-def plain() -> Bus:
-    return Bus(Truth(builtin_feeder("ieee13"), like_feeders=COUNT))
+def shed() -> tuple[Bus, float, Emergency]:
+    """Two stages have opened seven of the like feeders: the bus, its power before, and what its TBLM says four seconds after."""
+    bus = Bus(Truth(builtin_feeder("ieee13"), like_feeders=COUNT))
+    bus.call(10 * S_NS)
+    bus.call(11 * S_NS)
+    initial_w = bus.closed * bus.head_w
+    bus.moved(1.0, 59.45)
+    first = bus.opened(4, "ufls:1", 11_400 * MS_NS)
+    bus.moved(0.99, 59.25)
+    second = bus.opened(3, "ufls:2", 11_800 * MS_NS)
+    bus.moved(0.995, 59.5)
+    bus.call(12 * S_NS, first, second)
+    return bus, initial_w, part(bus.call(16 * S_NS))
 
 
 def test_before_it_says_what_is_armed_and_what_overlaps() -> None:
@@ -104,19 +113,9 @@ def test_before_it_says_what_is_armed_and_what_overlaps() -> None:
     assert whole.P05_W < whole.P50_W < whole.P95_W and {d.name for d in whole.drivers} == {"scada", "age", "weather"}
 
 
-def test_the_ledger_closes_within_a_tenth_of_a_per_cent(plain: Bus) -> None:
+def test_the_ledger_closes_within_a_tenth_of_a_per_cent(shed: tuple[Bus, float, Emergency]) -> None:
     """The network's answer to V and f in it is the document's own curve; the truth is a power flow of its own."""
-    bus = plain
-    bus.call(10 * S_NS)
-    bus.call(11 * S_NS)
-    initial = bus.closed * bus.head_w
-    bus.moved(1.0, 59.45)
-    first = bus.opened(4, "ufls:1", 11_400 * MS_NS)
-    bus.moved(0.99, 59.25)
-    second = bus.opened(3, "ufls:2", 11_800 * MS_NS)
-    bus.moved(0.995, 59.5)
-    bus.call(12 * S_NS, first, second)
-    now = part(bus.call(16 * S_NS))
+    _, initial, now = shed
     assert now.phase == "during" and now.ledger is not None
     book = now.ledger
     assert book.initial_W == pytest.approx(initial, rel=1e-6)
@@ -128,8 +127,9 @@ def test_the_ledger_closes_within_a_tenth_of_a_per_cent(plain: Bus) -> None:
     assert [a.feeders for a in now.armed if a.stage.startswith("u")] == [3, 0, 0]
 
 
-def test_after_it_says_what_may_be_closed_and_what_it_would_take(plain: Bus) -> None:
-    """Follows the ledger's test: seven feeders are open. At -5 degrees after 40 minutes all thermostats call."""
+def test_after_it_says_what_may_be_closed_and_what_it_would_take(shed: tuple[Bus, float, Emergency]) -> None:
+    """Seven feeders are open. At -5 degrees after 40 minutes all thermostats call."""
+    plain = shed[0]
     plain.moved(1.01, 60.0)
     plain.call(20 * S_NS)
     now = part(plain.call(2420 * S_NS))
