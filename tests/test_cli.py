@@ -17,6 +17,7 @@ from monitor.results import load
 from scenarios.extras import OF_HIL
 from scenarios.load import library
 
+pytestmark = pytest.mark.xdist_group("cli")  # one run for all that look at it
 ROOT = Path(run_cosim.__file__).parent
 BAD = """\
 name: bad
@@ -70,8 +71,6 @@ import sys
 for name in {list(OF_HIL)!r}:
     sys.modules[name] = None  # an import of it fails as if it were not installed
 import run_cosim
-
-pytestmark = pytest.mark.xdist_group("cli")  # one run for all that look at it
 sys.exit(run_cosim.main(sys.argv[1:]))
 """
 
