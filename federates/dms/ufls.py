@@ -36,11 +36,12 @@ class Armed:
 
 def armed(bank: FeederBank, stages: Sequence[Stage]) -> tuple[Armed, ...]:
     """What the stages of a bank's relay would open one after the other, the earliest first: those of higher pickup, then of shorter
-    delay, then in the order given."""
-    left, found = bank.closed, dict[str, Armed]()
+    delay, then in the order given. Stages that measure another quantity are armed with the same feeders: which of them comes first
+    depends on the event (`tblm.overlap` says what is left after the other)."""
+    left, found = {stage.quantity: bank.closed for stage in stages}, dict[str, Armed]()
     for stage in sorted(stages, key=lambda stage: (-stage.pickup, stage.delay_ns)):
-        feeders = left if stage.feeders is None else min(stage.feeders, left)
-        left -= feeders
+        feeders = left[stage.quantity] if stage.feeders is None else min(stage.feeders, left[stage.quantity])
+        left[stage.quantity] -= feeders
         powers = feeders * bank.load_w, feeders * bank.der_w, feeders * bank.p_w
         found[stage.name] = Armed(stage.name, bank.name, feeders, *powers)
     return tuple(found[stage.name] for stage in stages)

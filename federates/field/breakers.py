@@ -9,7 +9,7 @@ was in service all the while, both are added to what it draws.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,9 +53,21 @@ class LikeBreakers:
         if feeders:
             self.closed -= feeders
             self._open.append((feeders, t_ns))
+            self._take_out(feeders)
         if not self.live:
             self._returned, self._solved = [], None
         return feeders
+
+    def _take_out(self, feeders: int) -> None:
+        """Those that came back last open first, as those that opened last come back first. The solved feeder stands for its own
+        group as long as one feeder is closed."""
+        kept: list[_Returned] = []
+        for back in reversed(self._returned):
+            gone = 0 if back is self._solved else min(back.feeders, feeders)
+            feeders -= gone
+            if back.feeders > gone:
+                kept.append(replace(back, feeders=back.feeders - gone) if gone else back)
+        self._returned = kept[::-1]
 
     def close(self, payload: Mapping[str, Any], t_ns: int) -> int:
         """Close so many, the last opened first. Gives how many."""

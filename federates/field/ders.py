@@ -11,8 +11,11 @@ import numpy as np
 from federates.field.commands import COMMAND, EMERGENCY, SOE, Action, EmergencyClock, carry_out, number
 from federates.grid.der import DerFleet, DerOutput, DerSettings, DerStatus, DerType
 from federates.grid.load import pv_profile
-from federates.runtime.federate import S_NS, Step
+from federates.runtime.federate import MS_NS, S_NS, Step
 from federates.runtime.port import Inputs, Outputs, Port
+
+_SAMPLE_NS = 20 * MS_NS
+"""How long before it was measured an operating point beyond a trip setting is taken to have begun."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class DersFederate:
     def step(self, t_ns: int, inputs: Inputs) -> Step:
         """Carry out commands and advance to t at the voltages and the frequency given; what is lost keeps its last value."""
         self._clock.update(inputs["emergency"])
+        held_v, held_f_hz = self._v.copy(), self._f_hz
         rows = carry_out(inputs["command"], self._actions())
         for (i, k), value in zip(self._where, inputs["v_pu"].values.tolist(), strict=True):
             if np.isfinite(value):
@@ -91,8 +95,12 @@ class DersFederate:
         if np.isfinite(inputs["f_hz"].scalar):
             self._f_hz = inputs["f_hz"].scalar
         if t_ns > self._t_ns:
-            before = self._out
-            self._out = self._fleet.step((t_ns - self._t_ns) / S_NS, self._v, self._f_hz, self._available(t_ns))
+            before, dt_ns = self._out, t_ns - self._t_ns
+            if dt_ns > _SAMPLE_NS and self._fleet.beyond_trip_settings(self._v, self._f_hz):
+                # A fleet's step holds its operating point all through, and would count the long step before it as abnormal too.
+                self._fleet.step((dt_ns - _SAMPLE_NS) / S_NS, held_v, held_f_hz, self._available(t_ns - _SAMPLE_NS))
+                dt_ns = _SAMPLE_NS
+            self._out = self._fleet.step(dt_ns / S_NS, self._v, self._f_hz, self._available(t_ns))
             rows += self._changes(before)
             self._t_ns = t_ns
         return Step({**self._outputs(t_ns), "soe": rows}, self._clock.next_ns(t_ns))

@@ -278,7 +278,7 @@ class TblmBuilder:
         except (StudyError, FeederError, ValueError) as error:
             why = f"study failed: {error}"
             if self._last is not None:
-                return self._again(t_ns, self._last, trigger, "questionable", why)
+                return self._emergency.refreshed(self._again(t_ns, self._last, trigger, "questionable", why), snapshot)
             tblm = make(study, snapshot, as_filed(study), validity, trigger, (why, "loads of the network file taken"), bad=True)
         else:
             self._devices = base.state

@@ -23,6 +23,9 @@ from federates.tblm.virtual_soe import Course
 
 _MOST_EVENTS = 48  # of each list: a document has at most 64 KiB
 
+LONGEST_COURSE_S = 600.0
+"""Of a hypothetical course: each of its steps of 20 ms is a power flow in the builder."""
+
 
 class EmergencySection:
     """Keeps phase, ledger and what was asked for, of one bus with `count` like feeders.
@@ -63,7 +66,10 @@ class EmergencySection:
     def _asked(self, payload: Mapping[str, Any]) -> None:
         try:
             if given := payload.get("course"):
-                self._course = Course(*(tuple(float(x) for x in given[key]) for key in ("t_s", "v_pu", "f_hz")))
+                course = Course(*(tuple(float(x) for x in given[key]) for key in ("t_s", "v_pu", "f_hz")))
+                if course.t_s[-1] > LONGEST_COURSE_S:
+                    raise ValueError(f"a course of {course.t_s[-1]:g} s; give at most {LONGEST_COURSE_S:g} s")
+                self._course = course
             if payload.get("deficit_w") is not None:
                 self._deficit = float(payload["deficit_w"]), float(payload.get("within_s", 60.0))
         except (KeyError, TypeError, ValueError) as error:
@@ -76,7 +82,8 @@ class EmergencySection:
         if not (self.plans.any or self.tracker.actual):
             return tblm
         closed, reasons = snapshot.feeders_closed(self.count), self.refused
-        self.refused = []
+        self.refused, self._overlap, self._plan = [], None, None
+        course, self._course = (self._course, None) if closed else (None, self._course)
         stages = armed.stages(self.plans, tblm, closed)
         scale = tblm.like_feeders.factor / closed if closed else 0.0
         try:
@@ -85,11 +92,10 @@ class EmergencySection:
             self._overlap = armed.overlap_record(found, scale) if found else None
             if self._deficit is not None:
                 self._plan = armed.plan_record(found, *self._deficit, scale) if found else None
-            if self._course is not None and closed:
-                events = virtual_soe.virtual(study, base, self.plans.stages, self._course, closed, scale)
-                seen = uvls.expected(tblm.bus.name, self.plans.stages, virtual_soe.samples(self._course))
-                self._expected = Sequence(events[:_MOST_EVENTS], (), seen.fidvr, seen.too_fast)
-                self._walked, self._course = self._course, None
+            if course is not None:
+                events = virtual_soe.virtual(study, base, self.plans.stages, course, closed, scale)
+                seen = uvls.expected(tblm.bus.name, self.plans.stages, virtual_soe.samples(course))
+                self._expected, self._walked = Sequence(events[:_MOST_EVENTS], (), seen.fidvr, seen.too_fast), course
         except (StudyError, FeederError, ValueError) as error:
             reasons = [*reasons, f"emergency study failed: {error}"]
         if reasons:

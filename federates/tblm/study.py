@@ -137,6 +137,12 @@ class Study:
         copy.restore(self._fleet.state())
         return copy, self._der0
 
+    @property
+    def der_offset(self) -> tuple[Floats, Floats]:
+        """What DER were measured to give beyond what their model says, W and var: limits and set-points that
+        telemetry does not carry."""
+        return self._offset_p_w, self._offset_q_var
+
     def curtail(self, load_left: Floats, der_left: Floats, opened: Sequence[str] = ()) -> None:
         """From now on this part [n_loads] of each load, the DER [n_der] of which more than half is left, and these lines open,
         until `restore_all`. StudyError without a snapshot."""

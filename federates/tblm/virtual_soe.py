@@ -96,7 +96,8 @@ class _Walk:
             else:
                 feeder.solve()
             self._moves(t_ns, *before)
-            self._ders(t_ns, f_hz, step_ns)
+            if t_ns:
+                self._ders(t_ns, f_hz, step_ns)
         return tuple(self.events)
 
     def _drive(self, v_pu: float, f_hz: float) -> None:
@@ -124,7 +125,10 @@ class _Walk:
             return
         was, p_before = self.fleet.status, self.der[0]
         out = self.fleet.step(step_ns * 1e-9, self.study.der_terminals(), f_hz, self.base.der_available_w)
-        self.der = out.p_w, out.q_var
+        still = (DerStatus.TRIP, DerStatus.MOMENTARY_CESSATION, DerStatus.CEASE_TO_ENERGIZE)
+        flows = ~np.isin(out.status, still)
+        offset_p_w, offset_q_var = self.study.der_offset
+        self.der = out.p_w + np.where(flows, offset_p_w, 0.0), out.q_var + np.where(flows, offset_q_var, 0.0)
         self.feeder.set_der(*self.der)
         for i in np.flatnonzero((was != DerStatus.TRIP) & (out.status == DerStatus.TRIP)).tolist():
             self._event(t_ns, self.feeder.der_names[i], "trip", self.closed * self.scale * float(p_before[i]))

@@ -24,6 +24,12 @@ def test_each_stage_takes_what_the_ones_before_leave() -> None:
     assert found["ufls:2"].net_w == 6e6 and found["ufls:3"].der_w == pytest.approx(3.6e6)
 
 
+def test_stages_that_measure_voltage_are_armed_with_feeders_that_frequency_would_shed_too() -> None:
+    low_voltage = Stage("uvls", 1, "v_pu", 0.9, 3000 * MS, 60 * MS, feeders=4)
+    first, second = armed(FeederBank("f", 8, 1e6, 1e6, 0.0), [stage(1, 59.5, feeders=8), low_voltage])
+    assert (first.feeders, second.feeders) == (8, 4)
+
+
 def test_a_feeder_that_feeds_back_is_counter_productive() -> None:
     (found,) = armed(FeederBank("f", 3, -0.2e6, 1e6, 1.2e6), [stage(1, 59.5)])
     assert found.counter_productive and found.net_w == pytest.approx(-0.6e6)

@@ -131,6 +131,20 @@ def test_in_an_emergency_it_follows_at_20_ms_and_frequency_droop_acts() -> None:
     assert run.answer.next_ns is None
 
 
+@pytest.mark.parametrize("from_ns", [20 * MS_NS, S_NS])
+def test_a_trip_is_timed_from_the_first_abnormal_sample_however_long_the_step_before_it_was(from_ns: int) -> None:
+    """UF2 is 56.5 Hz for 0.16 s. The step that brings the first sample below it may be one of 20 ms or of a whole second."""
+    run = Run()
+    run.until(2 * S_NS)
+    run.f_hz = 56.0
+    at = 2 * S_NS + from_ns
+    run.step(at, emergency=({"active": True, "step_ns": 20 * MS_NS},))
+    while not (run.answer.outputs["status"] == DerStatus.TRIP).any():
+        assert run.t_ns < at + S_NS
+        run.step(run.t_ns + 20 * MS_NS)
+    assert run.t_ns == at + 140 * MS_NS
+
+
 def test_a_lost_phase_keeps_its_own_last_voltage() -> None:
     run = Run()
     run.step(S_NS, v_pu=Sample.of([1.0, 0.98, 0.96, 0.9, 1.0, 1.0, 1.0], 0))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from federates.field.breakers import LikeBreakers
 from federates.field.distribution import Distribution, DistributionFederate
 from federates.field.profile import Diversity, LoadProfile
 from federates.field.relays import Relays, RelaysFederate
@@ -139,6 +140,23 @@ def test_part_of_them_returns_with_cold_load_and_without_der() -> None:
     assert first["bus_p_w"].sum() > 7 * own + 2 * 400e3  # cold load beside the missing DER
     bank.step(1803 * S_NS, {"action": "close_breaker"})
     assert bank.step(9 * 3600 * S_NS)["bus_p_w"].sum() == pytest.approx(normal_w, rel=0.002)
+
+
+def test_feeders_that_returned_and_open_again_are_not_counted_until_they_return_again() -> None:
+    """Eight feeders at -5 degrees: four out for an hour and back, six open, and all back."""
+    breakers, load_w = LikeBreakers(8, ("residential",), der_return_s=300.0), np.ones(1)
+    hour, t_ns = 3600 * S_NS, 3600 * S_NS
+
+    def missing(t_ns: int) -> float:
+        return breakers.beyond(t_ns, -5.0, load_w)[1]
+
+    breakers.open({"feeders": 4}, 0)
+    breakers.close({"feeders": 4}, hour)
+    assert missing(t_ns + S_NS) == 4.0
+    breakers.open({"feeders": 6}, hour + 10 * S_NS)
+    assert breakers.closed == 2 and missing(t_ns + 20 * S_NS) == 0.0
+    breakers.close({"feeders": 6}, hour + 60 * S_NS)
+    assert missing(t_ns + 70 * S_NS) == 6.0 and missing(t_ns + 400 * S_NS) == 0.0
 
 
 def test_what_cannot_be_opened_is_refused() -> None:

@@ -124,7 +124,7 @@ def test_the_ledger_closes_within_a_tenth_of_a_per_cent(shed: tuple[Bus, float, 
     shed = sum(e.P_net_W for e in book.entries)
     parts = book.served_W + shed - book.P_der_lost_W + book.P_response_W + book.residual_pct / 100.0 * book.initial_W
     assert parts == pytest.approx(book.initial_W, rel=1e-9)
-    assert [a.feeders for a in now.armed if a.stage.startswith("u")] == [3, 0, 0]
+    assert [a.feeders for a in now.armed if a.stage.startswith("u")] == [3, 0, 2]  # under-voltage is another event
 
 
 def test_after_it_says_what_may_be_closed_and_what_it_would_take(shed: tuple[Bus, float, Emergency]) -> None:
@@ -189,7 +189,10 @@ def test_a_request_is_answered_with_a_plan_and_the_expected_sequence() -> None:
     assert now.sequence is not None
     assert [e.device for e in now.sequence.events if e.event == "open"] == ["ufls:1", "ufls:2"]
     assert sum(e.event == "trip" for e in now.sequence.events) == 3
-    bad = bus.call(12 * S_NS, request={"course": {"t_s": [0.0]}})
+    long = {"t_s": [0.0, 86_400.0], "v_pu": [1.0, 1.0], "f_hz": [60.0, 60.0]}
+    refused = bus.call(11 * S_NS + 500 * MS_NS, request={"course": long})
+    assert refused is not None and any("give at most 600 s" in reason for reason in refused.quality.reasons)
+    bad = bus.call(13 * S_NS, request={"course": {"t_s": [0.0]}})
     assert bad is not None and any("request refused" in reason for reason in bad.quality.reasons)
 
 

@@ -52,9 +52,20 @@ def test_a_legacy_fleet_at_59_25_hz_for_300_ms_trips_in_the_sub_step_of_the_fiel
     trips = {e.device: e for e in events if e.event == "trip"}
     assert len(expected) == legacy and set(trips) == {names[unit] for unit in expected}
     for unit, t_ns in expected.items():
-        assert abs(trips[names[unit]].t_ns - t_ns) <= STEP_NS
+        assert trips[names[unit]].t_ns == t_ns
         assert trips[names[unit]].dP_W == pytest.approx(4 * 150e3, rel=0.01)
-    assert all(abs(e.t_ns - 1160 * MS) <= STEP_NS for e in trips.values())  # 0.16 s after the frequency fell
+    # 0.16 s after the frequency fell; the sample at 1 s counts as held since 0.98 s, as in the field
+    assert all(e.t_ns == 1140 * MS for e in trips.values())
+
+
+def test_what_trips_is_what_was_measured_and_not_before_its_time() -> None:
+    """A DER that is curtailed to half is lost with half, and the beginning of a course is no step."""
+    study, opened = begun(ieee123_with_der(), inverters(12, 12), 150e3)
+    base = opened.base._replace(der_p_w=np.full(12, 75e3), der_q_var=np.zeros(12))
+    low = Course((0.0, 0.5), (V_PU, V_PU), (59.25, 59.25))
+    trips = [e for e in virtual(study, base, (), low, closed=1) if e.event == "trip"]
+    assert len(trips) == 12 and all(e.t_ns == 160 * MS for e in trips)
+    assert [e.dP_W for e in trips] == pytest.approx([75e3] * 12, rel=0.01)
 
 
 def test_59_35_hz_trips_nobody() -> None:

@@ -150,6 +150,12 @@ class DerFleet:
         st.started[0] = True
         return DerOutput(st.p_w.copy(), st.q_var.copy(), st.status.copy())
 
+    def beyond_trip_settings(self, v_pu: np.ndarray, f_hz: ArrayLike) -> bool:
+        """Whether the shall-trip timer of any DER would run at this operating point; arguments as in `step`."""
+        k, f, v = self._constants, _per_der("f_hz", f_hz, len(self)), measure(self._constants, v_pu)
+        low = any(bool((seen < edge).any()) for pairs, seen in ((k.under, v.low), (k.under_f, f)) for edge, _ in pairs)
+        return low or any(bool((seen > edge).any()) for pairs, seen in ((k.over, v.high), (k.over_f, f)) for edge, _ in pairs)
+
     def q_limits(self, p_w: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Least and greatest reactive power (var, n each) that the ratings allow beside active power `p_w` (one or n)."""
         k = self._constants
