@@ -113,7 +113,8 @@ def _bulk(scenario: Scenario) -> list[Any]:
 def _groups(scenario: Scenario) -> dict[str, tuple[str, ...]]:
     """The scenario's groups; whoever is in none goes to the group `main`.
 
-    One process is the default because an exchange between processes costs milliseconds (HELICS 3.6.1, `zmq_ss`, global time).
+    One process is the default: several pay only where one of them can run ahead of the others (`federates/runtime/ahead.py`), or
+    where there is much to do at each exchange.
     """
     groups = {name: list(members) for name, members in scenario.groups.items()}
     placed = {name for members in groups.values() for name in members}
@@ -150,6 +151,7 @@ def _links(scenario: Scenario, inventory: Inventory, wired: Collection[str]) -> 
         for builder in scenario.of_kind("tblm"):
             yield Link(builder.name, "tblm", ems.name, f"tblm_{builder.name}")
             yield Link(ems.name, "ack", builder.name, "ack")
+            yield Link(ems.name, "equivalent", builder.name, "equivalent")
     for link in scenario.links:
         source, _, source_port = link.source.partition(".")
         target, _, target_port = link.target.partition(".")
@@ -160,6 +162,7 @@ def _feeder_links(scenario: Scenario, feeder: str, grid: str, inventory: FeederI
     """Everything around one feeder: the grid above it, its DER, its telemetry, its meters and its builder. `wired`: DER whose place
     a device takes."""
     simulated = inventory.der is not None and any(site.name not in wired for site in inventory.der.sites)
+    stored = inventory.der is not None and bool(inventory.der.settings.storage(inventory.der.names))
     kinds = ("ders", "relays", "scada", "meters", "ami", "tblm")
     by_kind = {kind: [entry.name for entry in scenario.of_kind(kind) if entry.feeder == feeder] for kind in kinds}
     yield Link(feeder, "bus_p_w", grid, f"p_{feeder}")
@@ -185,7 +188,7 @@ def _feeder_links(scenario: Scenario, feeder: str, grid: str, inventory: FeederI
         for relays in by_kind["relays"]:
             yield from _same(relays, scada, "soe")
         for ders in by_kind["ders"]:
-            for port in ("p_w", "q_var", "status", "available_w"):
+            for port in ("p_w", "q_var", "status", "available_w", *(("soc_wh",) if stored else ())):
                 yield Link(ders, port, scada, f"der_{port}")
             yield from _same(ders, scada, "soe")
     for ami in by_kind["ami"]:
@@ -198,7 +201,9 @@ def _feeder_links(scenario: Scenario, feeder: str, grid: str, inventory: FeederI
             measured = ("head_p_w", "head_q_var", "bus_p_w", "bus_q_var", "bus_v_pu", "bus_angle_rad", "f_hz", *states)
             yield from _same(scada, builder, *measured)
             if by_kind["ders"]:
-                yield from _same(scada, builder, "der_p_w", "der_q_var", "der_status", "der_available_w")
+                yield from _same(
+                    scada, builder, "der_p_w", "der_q_var", "der_status", "der_available_w", *(("der_soc_wh",) if stored else ())
+                )
             yield from _same(scada, builder, "soe")
         for ami in by_kind["ami"]:
             yield from _same(ami, builder, "load_p_w", "load_q_var", "coverage")

@@ -11,10 +11,12 @@ wrong grants, and a message for t had to be sent to arrive before t. A publicati
 instant; a gap in the sequence is an error. A grant that the seat did not ask for is asked again; one past what it asked for is an
 error.
 
-The broker keeps one global time. With distributed time a process may be granted a time past that of what another, asleep until
-later, answers to what it has just been sent: measured, in a quarter of random federations of three processes, with endpoints and
-with publications. Global time treats times a nanosecond apart as one, hence the distances between the rounds of an instant
-(`seat.py`).
+Processes of which none hears from those that hear from it run ahead of each other, a window at a time (`ahead.py`), in HELICS's
+distributed time: each asks for the begin of every window, a microsecond later for each process above it, and publishes at once
+what it is going to say in that window. All others go in step, and the broker keeps one global time for them: with distributed time
+a process may be granted a time past that of what another, asleep until later, answers to what it has just been sent (measured, in a
+quarter of random federations of three processes, with endpoints and with publications). Global time treats times a nanosecond apart
+as one, hence the distances between the rounds of an instant (`seat.py`).
 
 Core type `zmq`: 10,000 values a step between two processes take 1.9 ms with it and 3 to 25 ms with `zmq_ss`, whose one thread
 sleeps between looks; `tcp_ss` loses messages of more than 4 KB, and `tcp` does too unless its buffer is made larger. All sockets
@@ -29,24 +31,25 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import helics as h
-import numpy as np
 
-from federates.runtime.federate import Federation, FederationError, Link
-from federates.runtime.local import check_delay, check_names, check_periods, deliver, make_routes, take
-from federates.runtime.port import Document, Port
-from federates.runtime.seat import Recorder, Seat, Sent, Watch, gather, links_with_coupling, next_instant
-from federates.runtime.wire import Reader, decode_events, encode, encode_events
+from federates.runtime.ahead import LEAD_WINDOWS, Order, order_of, windows
+from federates.runtime.exchange import Inlet, Mailbox, Outlet
+from federates.runtime.federate import US_NS, Federation, FederationError, Link
+from federates.runtime.local import check_delay, check_names, check_periods, deliver, make_routes
+from federates.runtime.seat import Recorder, Seat, Sent, Watch, links_with_coupling
 
 CORE = "zmq"
 _NS = 1e-9
 _PORT_TRIES = 3
 _LONGEST_NS = 2**50  # beyond it a time that went through a double of seconds comes back another
+_START_NS, _START_WINDOW = -1, -1  # what a start publishes comes before every instant
 _lib, _ffi = h.capi.lib, h.capi.ffi
+
+Progress = Callable[[int], None]
 
 
 class LostBroker(Exception):
@@ -60,7 +63,7 @@ def serve_broker(port_file: Path, federation: Federation, log: Path, beat: Calla
     """
     for _ in range(_PORT_TRIES):
         port = free_ports(2)  # requests come in at the first, messages at the one after it
-        options = f"--federates={max(len(federation.groups), 1)} --local_interface=127.0.0.1 --port={port} --globaltime"
+        options = f"--federates={max(len(federation.groups), 1)} --local_interface=127.0.0.1 --port={port}{_time(federation)}"
         broker = h.helicsCreateBroker(CORE, "", f"{options} --disable_timer --logfile={log} --loglevel=error")
         if h.helicsBrokerIsConnected(broker):
             break
@@ -73,6 +76,11 @@ def serve_broker(port_file: Path, federation: Federation, log: Path, beat: Calla
         beat()
         h.helicsBrokerWaitForDisconnect(broker, 100)
     return 0
+
+
+def _time(federation: Federation) -> str:
+    """The option of brokers and cores that says who keeps the time."""
+    return "" if order_of(federation) else " --globaltime"
 
 
 def free_ports(count: int) -> int:
@@ -88,52 +96,19 @@ def free_ports(count: int) -> int:
                 return port
 
 
-@dataclass(slots=True)
-class _Inlet:
-    """An input of a seat that is fed from another process: the HELICS input, and how to read it."""
-
-    handle: Any
-    seat: Seat
-    port: Port
-    reader: Reader
-    where: str
-    index: np.ndarray | None = None
-    seen: bool = False
-
-
-@dataclass(slots=True)
-class _Mailbox:
-    """An event port of a seat that hears a port of another process: the HELICS input, and the last event that came."""
-
-    handle: Any
-    seat: Seat
-    port: str
-    delay_ns: int
-    where: str
-    seq: int = 0
-
-
-@dataclass(slots=True)
-class _Outlet:
-    """An output of a seat that goes to another process."""
-
-    handle: Any
-    port: Port
-    layout_hash: int
-    announced: bool = False
-
-
 class _Group:
     """The seats of one process, their HELICS federate, and everything that enters or leaves the process."""
 
     def __init__(self, federation: Federation, name: str, seats: Mapping[str, Seat], federate: Any) -> None:
         self.name, self.seats, self.federate, self.stop_ns = name, seats, federate, federation.stop_ns
+        self.federation = federation
+        self.order = order_of(federation)
         links = links_with_coupling(federation)
         within = tuple(link for link in links if link.source in seats and link.target in seats)
         self.routes = make_routes(federation, seats, within)
-        self.inlets: list[_Inlet] = []
-        self.outlets: dict[tuple[str, str], _Outlet] = {}
-        self.mailboxes: list[_Mailbox] = []
+        self.inlets: list[Inlet] = []
+        self.outlets: dict[tuple[str, str], Outlet] = {}
+        self.mailboxes: list[Mailbox] = []
         self.error = h.helicsErrorInitialize()
         fed = {(route.target.name, route.port) for routes in self.routes.values() for route in routes}
         for link in links:
@@ -149,14 +124,14 @@ class _Group:
             raise FederationError(f"{where}: {link.target} has no input {link.target_port}; it has {', '.join(seat.inputs)}")
         handle = h.helicsFederateRegisterSubscription(self.federate, f"{link.source}/{link.source_port}", "")
         if port.kind == "event":
-            self.mailboxes.append(_Mailbox(handle.handle, seat, port.name, link.delay_ns, where))
+            self.mailboxes.append(Mailbox(handle.handle, seat, port.name, link.delay_ns, where))
             return
         place = (seat.name, port.name)
         if place in fed:
             raise FederationError(f"{where}: this input already has a source; only event ports take several")
         fed.add(place)
         h.helicsInputSetOption(handle, h.HELICS_HANDLE_OPTION_IGNORE_INTERRUPTS, 1)
-        self.inlets.append(_Inlet(handle.handle, seat, port, Reader(where), where))
+        self.inlets.append(Inlet(handle.handle, seat, port, where))
 
     def _wire_out(self, seat: Seat, link: Link, where: str) -> None:
         port = seat.outputs.get(link.source_port)
@@ -167,18 +142,31 @@ class _Group:
         place, key = (seat.name, port.name), f"{seat.name}/{port.name}"
         if place not in self.outlets:
             publication = h.helicsFederateRegisterGlobalPublication(self.federate, key, h.HELICS_DATA_TYPE_RAW, "")
-            self.outlets[place] = _Outlet(publication.handle, port, port.layout_hash())
+            self.outlets[place] = Outlet(publication.handle, port)
 
-    def run(self, progress: Callable[[int], None] | None) -> None:
-        """The plain loop over the seats of this process, with HELICS as its clock."""
-        federate = self.federate
-        h.helicsFederateEnterInitializingMode(federate)
-        self._deliver([(seat, seat.start()) for seat in self.seats.values()])
-        h.helicsFederateEnterExecutingMode(federate)
-        self._receive_values()
+    def run(self, progress: Progress | None, hold: Progress | None) -> None:
+        """The plain loop over the seats of this process, with HELICS as its clock: in step with the others, or ahead of them."""
+        h.helicsFederateEnterInitializingMode(self.federate)
+        started = [(seat, seat.start()) for seat in self.seats.values()]
+        self._deliver(started, _START_NS)
+        if self.order:
+            self._post(_START_WINDOW)
+        h.helicsFederateEnterExecutingMode(self.federate)
+        if self.order:
+            self._collect(_START_WINDOW)
+            self._take_values(0)
+        else:
+            self._receive_values()
         for inlet in self.inlets:
             if not inlet.seen and inlet.port.kind == "vector":
                 raise FederationError(f"{inlet.where}: the source has no such output, or published nothing at start")
+        if self.order:
+            self._run_ahead(self.order, progress, hold)
+        else:
+            self._run_in_step(progress)
+        h.helicsFederateDisconnect(self.federate)
+
+    def _run_in_step(self, progress: Progress | None) -> None:
         granted_ns = 0
         while granted_ns < self.stop_ns:
             self._receive_events()
@@ -188,34 +176,84 @@ class _Group:
                 raise FederationError(f"process {self.name} was granted {granted_ns} ns, past {due_ns} ns which it asked for")
             if due_ns == granted_ns:
                 self._receive_values()
-                self._deliver([(seat, seat.call(granted_ns)) for due, seat in calls if due == granted_ns])
+                self._deliver([(seat, seat.call(granted_ns)) for due, seat in calls if due == granted_ns], granted_ns)
                 if progress:
                     progress(granted_ns)
                 due_ns = min(seat.next_call_ns() for seat in self.seats.values())
-            granted_ns = round(h.helicsFederateRequestTime(federate, min(due_ns, self.stop_ns) * _NS) * 1e9)
-        h.helicsFederateDisconnect(federate)
+            granted_ns = self._request(min(due_ns, self.stop_ns))
+
+    def _run_ahead(self, order: Order, progress: Progress | None, hold: Progress | None) -> None:
+        depth_ns, lead_ns = order.depth[self.name] * US_NS, LEAD_WINDOWS * self.federation.window_ns
+        for window, (begin_ns, end_ns) in enumerate(windows(self.federation)):
+            if hold:
+                hold(begin_ns - lead_ns)
+            self._await(begin_ns + depth_ns)
+            self._collect(window)
+            if progress:
+                progress(begin_ns)
+            while True:
+                calls = [(seat.next_call_ns(), seat) for seat in self.seats.values()]
+                wire_ns = min(due for due, _ in calls)
+                if wire_ns >= end_ns:
+                    break
+                self._take_values(wire_ns)
+                self._deliver([(seat, seat.call(wire_ns)) for due, seat in calls if due == wire_ns], wire_ns)
+                if progress:
+                    progress(wire_ns)
+            self._post(window)
+        self._await(self.stop_ns + depth_ns)
+
+    def _request(self, t_ns: int) -> int:
+        granted_s: float = h.helicsFederateRequestTime(self.federate, t_ns * _NS)
+        return round(granted_s * 1e9)
+
+    def _await(self, t_ns: int) -> None:
+        """Have HELICS grant `t_ns`, whatever it grants before."""
+        granted_ns = -1
+        while t_ns and granted_ns < t_ns:
+            granted_ns = self._request(t_ns)
+        if t_ns and granted_ns != t_ns:
+            raise FederationError(f"process {self.name} was granted {granted_ns} ns, past {t_ns} ns which it asked for")
+
+    # In step: what waits at HELICS's inputs
 
     def _receive_values(self) -> None:
         """Take what other processes have published since the last call."""
         for inlet in self.inlets:
-            if not _lib.helicsInputIsUpdated(inlet.handle):
-                continue
-            value = inlet.reader.decode(self._read(inlet.handle))
-            if not inlet.seen:
-                assert inlet.reader.source is not None
-                inlet.index, inlet.seen = gather(inlet.reader.source, inlet.port, inlet.where), True
-            inlet.seat.accept_value(inlet.port.name, value if isinstance(value, Document) else take(value, inlet.index))
+            if _lib.helicsInputIsUpdated(inlet.handle):
+                inlet.accept(self._read(inlet.handle))
 
     def _receive_events(self) -> None:
         """Take the events that other processes have sent."""
         for mailbox in self.mailboxes:
-            if not _lib.helicsInputIsUpdated(mailbox.handle):
-                continue
-            for event in decode_events(self._read(mailbox.handle)):
-                if event.seq != mailbox.seq + 1:
-                    raise FederationError(f"{mailbox.where}: event {event.seq} came after event {mailbox.seq}: some were lost")
-                mailbox.seq = event.seq
-                mailbox.seat.accept_event(mailbox.port, event, next_instant(event.t_ns + mailbox.delay_ns))
+            if _lib.helicsInputIsUpdated(mailbox.handle):
+                mailbox.accept(self._read(mailbox.handle))
+
+    # Ahead: bundles
+
+    def _post(self, window: int) -> None:
+        """Publish what was said in a window."""
+        for outlet in self.outlets.values():
+            self._publish(outlet, outlet.outbox.bundle(window))
+
+    def _collect(self, window: int) -> None:
+        """Take what other processes say in a window; events at once, since they know when they are to be handed over."""
+        entries: list[Inlet | Mailbox] = [*self.inlets, *self.mailboxes]
+        for entry in entries:
+            if not _lib.helicsInputIsUpdated(entry.handle):
+                raise FederationError(f"{entry.where}: nothing came for window {window}")
+            entry.inbox.accept(self._read(entry.handle), window)
+        for mailbox in self.mailboxes:
+            for message in mailbox.inbox.all():
+                mailbox.accept(message)
+
+    def _take_values(self, wire_ns: int) -> None:
+        """Take the newest values that were published before an instant."""
+        for inlet in self.inlets:
+            if message := inlet.inbox.before(wire_ns):
+                inlet.accept(message)
+
+    # Either way
 
     def _read(self, handle: Any) -> bytes:
         """The message that waits at an input."""
@@ -225,21 +263,20 @@ class _Group:
         _lib.helicsInputGetBytes(handle, _ffi.from_buffer(buffer), size, actual, self.error)
         return bytes(buffer[: actual[0]])
 
-    def _deliver(self, answers: list[tuple[Seat, list[Sent]]]) -> None:
+    def _deliver(self, answers: list[tuple[Seat, list[Sent]]], wire_ns: int) -> None:
         """Hand over what was published at one instant: within the process as in the plain loop, to others over HELICS."""
         deliver(self.routes, answers)
         for seat, sent in answers:
             for port, value in sent:
                 if (outlet := self.outlets.get((seat.name, port))) is None:
                     continue
-                if isinstance(value, tuple):
-                    message = encode_events(value)
+                if self.order:
+                    outlet.outbox.add(wire_ns, outlet.message(value))
                 else:
-                    # Of documents published since it last looked a reader gets the last only: each one carries the layout.
-                    first = not outlet.announced or isinstance(value, Document)
-                    outlet.announced = True
-                    message = encode(outlet.port, outlet.layout_hash, value, first=first)
-                _lib.helicsPublicationPublishBytes(outlet.handle, message, len(message), self.error)
+                    self._publish(outlet, outlet.message(value))
+
+    def _publish(self, outlet: Outlet, message: bytes) -> None:
+        _lib.helicsPublicationPublishBytes(outlet.handle, message, len(message), self.error)
         if self.error.error_code:
             raise LostBroker(f"HELICS refused what {self.name} published: {_ffi.string(self.error.message).decode()}")
 
@@ -250,9 +287,12 @@ def run_helics(
     address: str,
     recorder: Recorder,
     watch: Watch,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
+    hold: Progress | None = None,
 ) -> None:
     """Run one group of a federation against the broker at `address` (host:port), until its stop time.
+
+    `progress` is told each instant that is done, and `hold` waits until the processes below this one have done an instant.
 
     Raises FederateFailure, FederationError or LostBroker as soon as it meets one; the process must then end by `os._exit`, since
     HELICS may wait for the others at exit.
@@ -263,13 +303,13 @@ def run_helics(
         raise FederationError(f"HELICS counts time in doubles, exact to the nanosecond for {days:.0f} days; use the local runner")
     names = federation.groups[group] if federation.groups else tuple(spec.name for spec in federation.specs)
     seats = {name: Seat(name, federation.spec(name).build(), federation, recorder, watch) for name in names}
-    core = _join(address, group)
+    core = _join(address, group, _time(federation))
     check_periods(federation.coupling, seats)
     info = h.helicsCreateFederateInfo()
     h.helicsFederateInfoSetCoreName(info, h.helicsCoreGetIdentifier(core))
     h.helicsFederateInfoSetCoreTypeFromString(info, CORE)
     try:
-        _Group(federation, group, seats, h.helicsCreateCombinationFederate(group, info)).run(progress)
+        _Group(federation, group, seats, h.helicsCreateCombinationFederate(group, info)).run(progress, hold)
     except h.HelicsException as error:
         raise LostBroker(f"HELICS ended the time of {group}: {error}") from error
     for seat in seats.values():
@@ -277,10 +317,10 @@ def run_helics(
     h.helicsCoreDisconnect(core)
 
 
-def _join(address: str, group: str) -> Any:
+def _join(address: str, group: str, time_option: str) -> Any:
     """A HELICS core connected to the broker at `address`. LostBroker where none answers, or no port can be listened to."""
     for attempt in range(_PORT_TRIES):
-        options = f"--broker_address={address} --federates=1 --disable_timer --globaltime --loglevel=no_print"
+        options = f"--broker_address={address} --federates=1 --disable_timer{time_option} --loglevel=no_print"
         core = h.helicsCreateCore(CORE, f"{group}-{os.getpid()}-{attempt}", f"{options} --localport={free_ports(1)}")
         if h.helicsCoreIsConnected(core) or h.helicsCoreConnect(core):
             return core

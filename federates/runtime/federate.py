@@ -142,6 +142,7 @@ class Federation:
     """A whole federation, ready to be run by either runner. `groups` maps a process name to the names of its federates.
 
     `record` holds `federate.port` names (exact) whose values are written to the run directory; events and documents always are.
+    Processes that may run ahead of each other exchange every `window_ns` (`ahead.py`); it changes no result.
     `real_time` holds every process to the clock on the wall. `companions` run beside, for the supervised runners only.
     """
 
@@ -155,6 +156,7 @@ class Federation:
     record: frozenset[str] | None = None
     watchdog_ns: int = 30 * S_NS
     start_limit_ns: int = 120 * S_NS
+    window_ns: int = 10 * S_NS
     real_time: bool = False
     companions: tuple[Companion, ...] = ()
 

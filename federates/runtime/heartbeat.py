@@ -21,6 +21,7 @@ from federates.runtime.words import event_words
 BEAT_S = 0.1
 """How often a living process counts up its `alive` word."""
 
+_HOLD_S = 0.002
 _ALIVE, _STATE, _FEDERATE, _T, _SINCE, _STARTED, _PROGRESS, _ASKED = range(8)
 _WORDS = 8 * 8
 _TEXT_HEAD = struct.Struct("=qqq")  # counter (odd while it is written), t_ns, bytes of text
@@ -144,6 +145,13 @@ class Heart:
         self._words[_PROGRESS] = t_ns
         if self._interruption is not None:
             self._raise_interruption()
+
+    def hold(self, rows: Sequence[int], t_ns: int) -> None:
+        """Wait until the processes in `rows` have come as far as `t_ns`."""
+        while any(struct.unpack_from("q", self._map, row * _ROW + 8 * _PROGRESS)[0] < t_ns for row in rows):
+            if self._interruption is not None:
+                self._raise_interruption()
+            time.sleep(_HOLD_S)
 
     def building(self, federate: str) -> None:
         """A federate is being made."""

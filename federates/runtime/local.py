@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from federates.runtime.federate import US_NS, Coupling, Federate, FederateFailure, Federation, FederationError, Link
+from federates.runtime.federate import MS_NS, US_NS, Coupling, Federate, FederateFailure, Federation, FederationError, Link
 from federates.runtime.port import NEVER_NS, Document, Port, Sample
 from federates.runtime.seat import MOST_ITERATIONS, Packet, Recorder, Seat, Sent, Watch, gather, links_with_coupling
 
@@ -55,6 +55,8 @@ def check_names(federation: Federation) -> None:
         raise FederationError(f"names of federates used twice: {', '.join(twice)}")
     if federation.stop_ns <= 0 or federation.stop_ns % US_NS:
         raise FederationError(f"the run stops at {federation.stop_ns} ns; give a positive whole number of microseconds")
+    if federation.window_ns <= 0 or federation.window_ns % MS_NS:
+        raise FederationError(f"the window is {federation.window_ns} ns; give a positive whole number of milliseconds")
     coupling = federation.coupling
     if coupling and not 1 <= coupling.max_iterations <= MOST_ITERATIONS:
         raise FederationError(f"coupling.max_iterations is {coupling.max_iterations}; give 1 to {MOST_ITERATIONS}")

@@ -150,6 +150,7 @@ class _Session:
         self.diagnosis = Diagnosis(job)
         self.children: dict[str, Child] = {}
         self.rows = {name: row for row, name in enumerate(names)}
+        self._news: list[tuple[int, str]] = []
 
     def start(self) -> None:
         """Start every process: companions, and once these are ready the broker and the workers. A companion that fails or a signal
@@ -186,7 +187,11 @@ class _Session:
         """The simulated time that every worker has done, and the last event in words."""
         rows = [self.rows[name] for name in self.job.groups]
         done_ns = min(self.heartbeats.read(row).progress_ns for row in rows)
-        return done_ns, max((self.heartbeats.last_event(row) for row in rows), key=lambda event: event[0])[1]
+        # A process that runs ahead shows events that the others have not come to.
+        seen = {*self._news, *(event for row in rows if (event := self.heartbeats.last_event(row))[0] >= 0)}
+        past = [event for event in seen if event[0] <= done_ns]
+        self._news = [*(event for event in seen if event[0] > done_ns), *([max(past)] if past else [])]
+        return done_ns, max(past)[1] if past else ""
 
     def watch(self, began_s: float, on_progress: Callable[[Progress], None] | None) -> Trouble | None:
         """Wait until every worker has finished (None), something went wrong, or a signal came."""

@@ -18,9 +18,11 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from federates.runtime.ahead import order_of
 from federates.runtime.federate import Federate, FederateFailure, FederationError, Spec
 from federates.runtime.heartbeat import BEAT_S, Heart, State, StopAsked
 from federates.runtime.job import BROKER, HEARTBEAT_FILE, PORT_FILE, Failure, Job
@@ -212,7 +214,10 @@ def _work(job: Job, directory: Path, process: str, heart: Heart, pulse: Pulse) -
 
         heart.enter(State.WAITING)
         port = wait_for_port(directory / PORT_FILE, 2 * job.federation.start_limit_ns / 1e9)  # the supervisor judges at half of it
-        run_helics(federation, process, f"127.0.0.1:{port}", witness, watch, heart.progress)
+        order = order_of(federation)
+        below = order.below[process] if order else frozenset[str]()
+        hold = partial(heart.hold, [row for row, group in enumerate(job.groups) if group in below])
+        run_helics(federation, process, f"127.0.0.1:{port}", witness, watch, heart.progress, hold)
     heart.enter(State.CLOSING)
     recorder.close()
 

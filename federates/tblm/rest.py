@@ -58,7 +58,8 @@ class Rest:
         return self._now
 
     def start_at(self, ratios: Floats) -> None:
-        """Begin the next search from these ratios."""
+        """Bring the regulators to these ratios, as far as they reach."""
+        ratios = np.clip(ratios, self._regulators.least, self._regulators.most)
         self._regulators.set_ratios(ratios, self._now)
         self._now = ratios
 
@@ -81,12 +82,11 @@ class Rest:
         self._feeder.set_taps(self._state.taps)
         self._now = self._start
 
-    def step(self) -> float:
-        """Move the regulators by what the last solve showed; gives the largest change of a ratio, of which one too small is not
-        made."""
+    def proposed(self) -> tuple[Floats, float]:
+        """Where the regulators go by what the last solve showed, and the largest change of a ratio."""
         r = self._regulators
         if not self._start.size or self._gain is None:
-            return 0.0
+            return self._now, 0.0
         seen, now, gain = r.control_v(), self._now, self._gain
         own = gain.diagonal()
         half_tap_v = 0.5 * r.step * own
@@ -97,11 +97,7 @@ class Rest:
             up = x + (r.low_v + np.where(x > self._start, overshoot, 0.0) - v) / own
             down = x + (r.high_v - np.where(x < self._start, overshoot, 0.0) - v) / own
             x = np.clip(np.maximum(up, np.minimum(down, self._start)), r.least, r.most)
-        shift = float(np.abs(x - now).max())
-        if shift > RATIO_STILL:
-            r.set_ratios(x, now)
-            self._now = x
-        return shift
+        return x, float(np.abs(x - now).max())
 
     def _measured_gain(self) -> Floats:
         """Change of each control's voltage by each ratio, volts per unit of ratio, [n, n]."""

@@ -27,7 +27,9 @@ from numpy.typing import NDArray
 from federates.grid.der import DerFleet, DerSettings, DerStatus, DerType
 from federates.grid.feeder import Feeder, FeederError, FeederModel, FeederState
 from federates.grid.load import frequency_response
+from federates.tblm.neighbours import At, Neighbours
 from federates.tblm.rest import RATIO_STILL, Rest, StudyError
+from federates.tblm.secants import Secants
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -36,9 +38,8 @@ __all__ = ["FAST_S", "Base", "Point", "Study", "StudyError"]
 
 FAST_S = 2.0
 _ITERATIONS = 40
-_DER_TOLERANCE = 4e-4  # of the rating of all DER: P and Q by which all together may miss their answer
+_DER_TOLERANCE = 4e-4  # P and Q by which all DER together may miss their answer, of the rating of all
 _MARGIN_PU = 0.03
-_HZ_AS_PU = 0.03  # how far a hertz is, against voltage, when the nearest point is looked for
 _NEARLY_AT_REST = 0.005  # less than a tap
 
 
@@ -54,6 +55,7 @@ class Base(NamedTuple):
     der_available_w: Floats
     der_p_w: Floats  # as measured, generation positive; NaN where it is not known
     der_q_var: Floats
+    storage_wh: Floats | None = None  # stored by each DER that is storage, in their order; NaN where it is not known
 
 
 class Point(NamedTuple):
@@ -82,14 +84,14 @@ class Study:
         self._three = settings.NP_PHASE == 3.0 if settings is not None else np.zeros(0, bool)
         self._fleet: DerFleet | None = None
         self._offset_p_w = self._offset_q_var = np.zeros(n)
-        self._der = self._der0 = (np.zeros(n), np.zeros(n))
-        self._known: list[_Known] = []
-        self._earlier: list[_Known] = []  # of the snapshot before: they only say where a search may start
-        self._before: tuple[Floats, Floats] | None = None
+        self._rated_va = float(settings.NP_VA_MAX.sum()) if settings is not None and n else 1.0
+        self._der = self._der0 = np.zeros(2 * n)  # P, then Q, as parts of the rating of all
+        self._neighbours = Neighbours()
+        self._fast_steps, self._settled_steps = Secants(), Secants()
         self._v_range = (1.0, 1.0)
         self._rest = Rest(self.feeder)
         self._base: Base | None = None
-        self._whole: tuple[Base, tuple[Floats, Floats]] | None = None
+        self._whole: tuple[Base, Floats] | None = None
         self._opened: list[str] = []
         self._loads_at_hz = np.nan
 
@@ -113,7 +115,7 @@ class Study:
         """Take a snapshot's state as what every point starts from. StudyError where its own flow does not converge."""
         self.operate_as_measured(base)
         self._rest.begin()
-        self._earlier, self._known = self._known or self._earlier, []
+        self._neighbours.begin()
         if self.settings is None:
             return
         self._fleet = fleet = DerFleet(self.settings)
@@ -126,16 +128,17 @@ class Study:
         # Set-points and limits that telemetry does not carry show as a difference to the model, kept while the DER is in service.
         self._offset_p_w = np.where(base.der_in_service & np.isfinite(base.der_p_w), base.der_p_w - out.p_w, 0.0)
         self._offset_q_var = np.where(base.der_in_service & np.isfinite(base.der_q_var), base.der_q_var - out.q_var, 0.0)
-        self._der0 = (out.p_w + self._offset_p_w, out.q_var + self._offset_q_var)
+        self._der0 = np.concatenate((out.p_w + self._offset_p_w, out.q_var + self._offset_q_var)) / self._rated_va
 
     def ders_at_rest(self) -> tuple[DerFleet | None, tuple[Floats, Floats]]:
         """A copy of the DER as `begin` found them, to be stepped in time (None without DER), and what they give, W and var."""
         self._begun()
+        p_w, q_var = self._der0.reshape(2, -1) * self._rated_va
         if self.settings is None or self._fleet is None:
-            return None, self._der0
+            return None, (p_w, q_var)
         copy = DerFleet(self.settings)
         copy.restore(self._fleet.state())
-        return copy, self._der0
+        return copy, (p_w, q_var)
 
     @property
     def der_offset(self) -> tuple[Floats, Floats]:
@@ -150,7 +153,7 @@ class Study:
         self._whole = base, der0
         p_w, q_var = base.load_p_w * load_left, base.load_q_var * load_left
         on = base.der_in_service & (der_left > 0.5)
-        self._base, self._der0 = base._replace(load_p_w=p_w, load_q_var=q_var, der_in_service=on), (der0[0] * on, der0[1] * on)
+        self._base, self._der0 = base._replace(load_p_w=p_w, load_q_var=q_var, der_in_service=on), der0 * np.tile(on, 2)
         self._opened = [line for line in opened if self.feeder.set_switch(line, False)]
         self._loads_at_hz = np.nan
 
@@ -175,14 +178,15 @@ class Study:
         if self._fleet is None:
             self._solve()
             return self._point(state)
-        self.feeder.set_der(*self._der0)
-        self._der = self._der0
+        self._set_der(self._der0)
+        self._fast_steps.begin()
         for _ in range(_ITERATIONS):
             self._solve()
             before = state
-            state, moved = self._answer(f_hz, FAST_S, state)
-            if moved <= self._der_tolerance and state.same(before):
+            state, miss, moved = self._answer(f_hz, FAST_S, state)
+            if moved <= _DER_TOLERANCE and state.same(before):
                 return self._point(state)
+            self._set_der(self._fast_steps.next(self._der, miss) if state.same(before) else self._der + miss)
         raise StudyError(f"fast at V = {v_pu:.4f} pu, f = {f_hz:.3f} Hz: DER and network do not come to rest")
 
     def settled(self, v_pu: float, f_hz: float) -> Point:
@@ -194,36 +198,35 @@ class Study:
             rest.go_back()
         self._operate(v_pu, f_hz)
         if first:
-            self.feeder.set_der(*self._der0)
-            self._der = self._der0
+            self._set_der(self._der0)
             self._solve()
-            state, _ = self._answer(f_hz, self.first_control_s, state)
+            state, miss, _ = self._answer(f_hz, self.first_control_s, state)
+            self._set_der(self._der + miss)
             state = _DerState(state.in_service, np.zeros_like(state.ceased))  # what only ceased comes back as regulators act
-        # The point is the same wherever the search for it starts; from its nearest known neighbour of like service it is short.
-        service = state.in_service.tobytes()
-        known = [k for k in (*self._known, *self._earlier) if k.service == service]
-        if known:
-            near = min(known, key=lambda k: abs(k.v_pu - v_pu) + _HZ_AS_PU * abs(k.f_hz - f_hz))
-            rest.start_at(near.ratios)
-            self._der = near.der
-            self.feeder.set_der(*near.der)
+        if guess := self._neighbours.guess(v_pu, f_hz, state.in_service):
+            rest.start_at(guess.ratios)
+            self._set_der(guess.der)
         rest.switch_capacitors()
-        moved = np.inf
+        self._settled_steps.begin()
         for _ in range(_ITERATIONS):
             self._solve()
-            shift = rest.step()
+            ratios, shift = rest.proposed()
             if shift > _NEARLY_AT_REST:
+                rest.start_at(ratios)
                 continue
+            new, miss, moved = self._answer(f_hz, np.inf, state)
             before = state
-            if self._fleet is None:
-                moved = 0.0
-            else:  # DER are not to trip for good on voltages that only the way to the solution has
-                new, moved = self._answer(f_hz, np.inf, state)
-                state = new if moved <= 100.0 * self._der_tolerance else state
-            if shift <= RATIO_STILL and moved <= self._der_tolerance and state.same(before):
+            # DER are not to trip for good on voltages that only the way to the solution has
+            state = new if moved <= 100.0 * _DER_TOLERANCE else state
+            at, short = np.concatenate((self._der, rest.ratios)), np.concatenate((miss, ratios - rest.ratios))
+            then = self._settled_steps.next(at, short) if new.same(before) else at + short
+            there = At(then[self._der.size :], then[: self._der.size])
+            if shift <= RATIO_STILL and moved <= _DER_TOLERANCE and state.same(before):
                 if not state.ceased.any():
-                    self._known.append(_Known(v_pu, f_hz, state.in_service.tobytes(), rest.ratios, self._der))
+                    self._neighbours.add(v_pu, f_hz, state.in_service, there)
                 return self._point(state)
+            rest.start_at(there.ratios)
+            self._set_der(there.der)
         raise StudyError(f"settled at V = {v_pu:.4f} pu, f = {f_hz:.3f} Hz: regulators and DER do not come to rest")
 
     # ---- internals
@@ -235,7 +238,6 @@ class Study:
 
     def _operate(self, v_pu: float, f_hz: float) -> None:
         base, feeder = self._begun(), self.feeder
-        self._before = None
         feeder.set_source(v_pu)
         if f_hz != self._loads_at_hz:
             feeder.set_loads(*frequency_response(base.load_p_w, base.load_q_var, feeder.load_class, f_hz, feeder.model.base_hz))
@@ -255,10 +257,6 @@ class Study:
         mean = np.nanmean(v, axis=1, keepdims=True)
         return np.asarray(np.where(self._three[:, None], v, mean))
 
-    @property
-    def _der_tolerance(self) -> float:
-        return _DER_TOLERANCE * float(self.settings.NP_VA_MAX.sum()) if self.settings is not None else 0.0
-
     def _may_trip(self, v_pu: float, f_hz: float) -> bool:
         """Whether a DER may leave service with taps standing still; judged with a margin by the snapshot's terminal
         voltages."""
@@ -268,13 +266,14 @@ class Study:
         quiet_f = max(s.UF1_TRIP_F.max(), s.UF2_TRIP_F.max()) < f_hz < min(s.OF1_TRIP_F.min(), s.OF2_TRIP_F.min())
         return not (quiet_v and quiet_f)
 
-    def _answer(self, f_hz: float, horizon_s: float, state: _DerState) -> tuple[_DerState, float]:
-        """Let the DER answer the voltages of the last solve; gives their new state and the sum of the changes of P and Q.
+    def _answer(self, f_hz: float, horizon_s: float, state: _DerState) -> tuple[_DerState, Floats, float]:
+        """What the DER say to the voltages of the last solve: their new state, by how much they miss it, and the sum of that.
 
         Who has tripped or ceased stays so: else a DER that ceases at 1.1 pu would come back as soon as its own absence has
         lowered the voltage, and never rest."""
         base, fleet = self._begun(), self._fleet
-        assert fleet is not None
+        if fleet is None:
+            return state, np.zeros(0), 0.0
         out = fleet.steady(self.der_terminals(), f_hz, base.der_available_w, horizon_s=horizon_s, in_service=state.in_service)
         in_service = state.in_service & (out.status != DerStatus.TRIP)
         ceasing = (out.status == DerStatus.MOMENTARY_CESSATION) | (out.status == DerStatus.CEASE_TO_ENERGIZE)
@@ -282,43 +281,18 @@ class Study:
         flows = in_service & ~ceased
         p = np.where(flows, out.p_w + self._offset_p_w, 0.0)
         q = np.where(flows, out.q_var + self._offset_q_var, np.where(ceasing, out.q_var, 0.0))
-        new = _DerState(in_service, ceased)
-        miss = np.concatenate((p - self._der[0], q - self._der[1]))
-        moved = float(np.abs(miss).sum())
-        if moved > self._der_tolerance:
-            p, q = self._secant(np.concatenate((p, q)), miss) if new.same(state) else (p, q)
-            self._der = (p, q)
-            self.feeder.set_der(p, q)
-        return new, moved
+        miss = np.concatenate((p, q)) / self._rated_va - self._der
+        return _DerState(in_service, ceased), miss, float(np.abs(miss).sum())
 
-    def _secant(self, answer: Floats, miss: Floats) -> tuple[Floats, Floats]:
-        """The next DER powers from this answer and the one before it: where the two misses show their common ratio, jump to its
-        end (Anderson's method with one step of memory)."""
-        before, self._before = self._before, (answer, miss)
-        n = answer.size // 2
-        if before is not None:
-            change = miss - before[1]
-            square = float(change @ change)
-            part = float(miss @ change) / square if square > 0.0 else 0.0
-            if -2.0 < part < 0.9:
-                answer = answer - part * (answer - before[0])
-        return answer[:n], answer[n:]
+    def _set_der(self, der: Floats) -> None:
+        self._der = der
+        self.feeder.set_der(*(der.reshape(2, -1) * self._rated_va))
 
     def _point(self, state: _DerState) -> Point:
         p, q = self.feeder.head()
         v = self.feeder.load_v_pu()
         mark = np.packbits(state.in_service).tobytes() + np.packbits(state.ceased).tobytes() + self._rest.capacitors
         return Point(float(p.sum()), float(q.sum()), mark, float(v.min()), float(v.max()))
-
-
-class _Known(NamedTuple):
-    """A settled point: where the next search may start."""
-
-    v_pu: float
-    f_hz: float
-    service: bytes  # which DER are in service
-    ratios: Floats
-    der: tuple[Floats, Floats]
 
 
 class _DerState(NamedTuple):

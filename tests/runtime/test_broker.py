@@ -13,6 +13,7 @@ import pytest
 from small import Small, random_federation
 from test_record import canonical
 
+from federates.runtime.ahead import order_of
 from federates.runtime.federate import MS_NS, S_NS, Federation, Link, Spec, Step
 from federates.runtime.port import Port
 from federates.runtime.supervisor import run
@@ -52,9 +53,10 @@ def one_way(federation: Federation) -> Federation:
     return replace(federation, links=kept)
 
 
-@pytest.mark.parametrize("seed", [3, 105, 107])
-def test_random_federations_without_a_way_back_give_identical_records(seed: int, tmp_path: Path) -> None:
-    three = one_way(random_federation(seed, False, 3))
+@pytest.mark.parametrize(("seed", "window_ns"), [(3, 10 * S_NS), (105, 30 * MS_NS), (107, 7 * MS_NS), (109, 100 * MS_NS)])
+def test_processes_that_run_ahead_give_identical_records(seed: int, window_ns: int, tmp_path: Path) -> None:
+    three = replace(one_way(random_federation(seed, False, 3)), window_ns=window_ns)
+    assert order_of(three) and not order_of(random_federation(seed, False, 3))
     assert_same(lambda count: three if count > 1 else replace(three, groups={}), tmp_path, (3,))
 
 
