@@ -26,6 +26,16 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SCENARIO_HELP = "name of a library scenario (see `list`), or the path of a YAML file"
 
 
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"gridtandem {version('gridtandem')}")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(
@@ -33,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
         description="Co-simulation of transmission and distribution grids, centred on the Transmission Bus Load Model.",
         epilog=f"Without a command: run {DEFAULT}.",
     )
+    top.add_argument("--version", action=_Version, nargs=0, help="show the version and end")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     run = commands.add_parser("run", help="run a scenario; leaves a run directory with records and a report")
     run.add_argument("scenario", metavar="SCENARIO", nargs="?", default=DEFAULT, help=_SCENARIO_HELP)

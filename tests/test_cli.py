@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,13 @@ def test_without_a_command_the_quickstart_runs(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "argv", ["run_cosim.py"])
     assert run_cosim.main() == 0
     assert (seen[0].scenario, seen[0].runner, seen[0].out, seen[0].stop) == ("quickstart", "helics", Path("runs"), None)
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_cosim.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.split() == ["gridtandem", metadata.version("gridtandem")]
 
 
 @pytest.mark.parametrize("arguments", [["fly"], ["run", "tiny", "--runner", "mpi"], ["check"], ["run", "tiny", "--stop", "soon"]])

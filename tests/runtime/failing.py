@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import numpy as np
+
 from federates.runtime.federate import MS_NS, S_NS, Federation, Link, Spec, Step
 from federates.runtime.port import Port
 
@@ -96,7 +98,7 @@ class Culprit:
         if t_ns == AT_NS and self.params.does in MISDEEDS:
             print(f"about to do: {self.params.does}")
             MISDEEDS[self.params.does]()
-        return Step({"y": inputs["x"].values % 1000.0 + 1.0})
+        return Step({"y": np.nan_to_num(inputs["x"].values) % 1000.0 + 1.0})
 
     def stop(self) -> None:
         """Nothing to release, or a failure to do so."""
@@ -116,3 +118,21 @@ def ring(
     links = tuple(Link(source, "y", target, "x") for source, target in ("ab", "bc", "ca"))
     groups = {"pair": ("a", "b"), "single": ("c",)}
     return Federation("ring", stop_ns, specs, links, groups=groups, watchdog_ns=watchdog_ns, start_limit_ns=start_limit_ns)
+
+
+def chain(
+    culprit: str = "a",
+    does: str = "nothing",
+    *,
+    stop_ns: int = S_NS // 2,
+    steps_s: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    watchdog_ns: int = 30 * S_NS,
+) -> Federation:
+    """Three federates, each in a process of its own, that run ahead of each other: `a` feeds `b`, and `b` feeds `c`."""
+    specs = tuple(
+        Spec(name, "failing:Culprit", Misdeed(does if name == culprit else "nothing", step_s))
+        for name, step_s in zip("abc", steps_s, strict=True)
+    )
+    links = tuple(Link(source, "y", target, "x") for source, target in ("ab", "bc"))
+    groups = {"top": ("a",), "middle": ("b",), "bottom": ("c",)}
+    return Federation("chain", stop_ns, specs, links, groups=groups, watchdog_ns=watchdog_ns, window_ns=100 * MS_NS)
