@@ -3,7 +3,8 @@
     document    YAML as untrusted input: plain data with the line of every key
     schema      the strict models (`kinds` of federates, `actions` of events); messages turns their errors into sentences
     references  what entries say of each other; `ports` the ports of every kind
-    outside     what they name on disk, without a solver: `catalog`, `matpower` transmission cases, `own_feeder` OpenDSS files
+    outside     what they name on disk, without a solver: `catalog`, `matpower` transmission cases, `own_feeder` OpenDSS files,
+                `scheme_check` lines of logic tables
     devices     wired devices: `device_check` their point maps, `device_build` bridges and gatekeepers, `bench` the commands
     load        all of these together: `load_scenario("tiny")`, or every problem at once
     inventory   the networks, read and solved once; `place` puts DER at a feeder's loads
@@ -18,6 +19,7 @@ Only here do pydantic and YAML occur. Importing `scenarios` costs nothing; a sol
     day_123      IEEE 123 for a day at one minute a step
     large_9500   the IEEE 9500-node feeder under one bus
     ufls_pv      eight feeder groups with PV under IEEE 39, 12 % of the generation lost: what each UFLS stage sheds
+    uvls_line_loss   a bus on one of two lines: what under-voltage stages do to its voltage, foreseen; a plan that lowers voltage
     hil_bench    IEEE 123 in real time with an RTU and an inverter, stand-ins or real: one minute
     dynamics_tiny, ieee39_islanding   with machine dynamics (extra `dynamics`)
     gb_2019_08_09, gb_2019_08_09_typical, continental_split_2021_01_08, ercot_2021_02_15
@@ -28,5 +30,6 @@ Only here do pydantic and YAML occur. Importing `scenarios` costs nothing; a sol
 LIBRARY = (
     "tiny", "quickstart", "day_123", "large_9500", "ufls_pv", "dynamics_tiny", "ieee39_islanding", "hil_bench", "gb_2019_08_09",
     "gb_2019_08_09_typical", "continental_split_2021_01_08", "ercot_2021_02_15", "inverter_ride_through", "uvls_delayed_recovery",
+    "uvls_line_loss",
 )  # fmt: skip
 DEFAULT = "quickstart"

@@ -129,6 +129,10 @@ class Course(Strict):
     t_s: tuple[NotNegative, ...] = Field(description="times of the points, from the start of the course")
     v_pu: tuple[Positive, ...] = Field(description="voltage at each")
     f_hz: tuple[Positive, ...] = Field(description="frequency at each")
+    as_given: bool = Field(
+        default=False,
+        description="true: the voltage was so with all that was shed; false: it would be so without, and shedding moves it",
+    )
 
     @model_validator(mode="after")
     def _alike(self) -> Course:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from federates.runtime.federate import Coupling, Federation, Injection, Link, Spec
+from federates.runtime.federate import S_NS, Coupling, Federation, Injection, Link, Spec
 from scenarios.actions import Request, payload
 from scenarios.device_build import bridge_specs, companions, device_links, reading_ports, wired_ders, wired_links
 from scenarios.dynamics_check import START_S
@@ -62,6 +62,7 @@ def build(
         injections=tuple(Injection(ns(e.t_s), e.to, _event_port(e.action), payload(e.action)) for e in scenario.events),
         coupling=_coupling(scenario),
         groups=_groups(scenario),
+        window_ns=_window_ns(scenario),
         record=_record(scenario, {spec.name: reading_ports(spec) for spec in bridges}),
         watchdog_ns=ns(scenario.watchdog_s),
         start_limit_ns=ns(scenario.start_limit_s + (START_S if _with_dynamics(scenario) else 0.0)),
@@ -122,6 +123,11 @@ def _groups(scenario: Scenario) -> dict[str, tuple[str, ...]]:
         if name not in placed:
             groups.setdefault("main", []).append(name)
     return {name: tuple(members) for name, members in groups.items() if members}
+
+
+def _window_ns(scenario: Scenario) -> int:
+    """Ten seconds, more in long runs: some hundreds of windows are enough to keep two processes busy."""
+    return max(10, round(scenario.stop_s / 360)) * S_NS
 
 
 def _record(scenario: Scenario, device_ports: Mapping[str, Sequence[str]]) -> frozenset[str] | None:

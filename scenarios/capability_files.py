@@ -23,6 +23,7 @@ _NEEDED = ("name", "bus", "kv", "s_kva", "p_max_kw")
 _NUMBERS = (
     "kv", "s_kva", "p_min_kw", "p_max_kw", "p_now_kw", "q_now_kvar", "q_min_kvar", "q_max_kvar", "p_max_p10_kw", "p_max_p90_kw",
     "q_per_p", "notice_s", "cost_up_per_mwh", "cost_down_per_mwh", "ramp_kw_per_s", "duration_s", "energy_kwh", "rebound",
+    "energy_up_kwh", "energy_down_kwh",
 )  # fmt: skip
 _DER_COLUMNS = ("name", "bus", "table", *_NUMBERS)
 _LIMIT_COLUMNS = ("quantity", "element", "low", "high")
@@ -177,6 +178,9 @@ def _der(path: Path, line: int, cells: dict[str, str]) -> DerRow:
     for column in ("kv", "s_kva"):
         if not (n[column] or 0.0) > 0.0:
             raise _Wrong(column, "give a positive number")
+    for column in ("energy_up_kwh", "energy_down_kwh"):
+        if (n[column] or 0.0) < 0.0:
+            raise _Wrong(column, "give 0 or more")
 
     def kilo(column: str, otherwise: float = 0.0) -> float:
         value = n[column]
@@ -196,6 +200,7 @@ def _der(path: Path, line: int, cells: dict[str, str]) -> DerRow:
         resource = Resource(
             cells["name"].lower(), kilo("p_min_kw"), kilo("p_max_kw"), kilo("s_kva"), kilo("q_min_kvar", -math.inf),
             kilo("q_max_kvar", math.inf), p10, p90, n["q_per_p"], table, kilo("p_now_kw"), kilo("q_now_kvar"), n["notice_s"] or 0.0,
+            kilo("energy_up_kwh", math.inf), kilo("energy_down_kwh", math.inf),
         )  # fmt: skip
     except ValueError as error:
         raise _Wrong("p_max_kw", str(error).partition(": ")[2]) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,8 +110,9 @@ def companions(loaded: LoadedScenario, warrant: Warrant | None, stop_file: Path)
 
 
 def _plan(loaded: LoadedScenario, device: Device) -> DevicePlan:
-    from hil.plan import DevicePlan, Interlock, OnFault, OnReconnect, Policy, Role, SerialSettings, TlsSettings
+    from hil.plan import USUAL_LINE, DevicePlan, Interlock, OnFault, OnReconnect, Policy, Role, TlsSettings
 
+    role = Role(device.role)
     stale_s, silence_s = _ages(device)
     files = device.tls
     tls = None
@@ -119,7 +121,7 @@ def _plan(loaded: LoadedScenario, device: Device) -> DevicePlan:
         tls = TlsSettings(certificate, key, authority, files.server_role)
     return DevicePlan(
         name=device.name,
-        role=Role(device.role),
+        role=role,
         address=device.address if device.address is not None else f"@{_stand_in_name(device)}",
         points=load_points(loaded, device),
         period_ns=ns(device.period_s),
@@ -133,7 +135,7 @@ def _plan(loaded: LoadedScenario, device: Device) -> DevicePlan:
         start_limit_s=device.start_limit_s,
         integrity_ns=ns(device.dnp3.integrity_s),
         interlocks=tuple(Interlock(lock.point, lock.when, lock.equals, lock.because) for lock in device.interlocks),
-        serial=SerialSettings(**device.serial.model_dump()) if device.serial else None,
+        serial=None if device.serial is None else replace(USUAL_LINE[role.protocol], **device.serial.model_dump(exclude_none=True)),
         tls=tls,
         dnp3_address=device.dnp3.outstation,
         dnp3_master=device.dnp3.master,
@@ -162,6 +164,6 @@ def _stand_in(loaded: LoadedScenario, device: Device) -> Companion:
             Polled(name, resolve(by_name[name].map, loaded.folder), by_name[name].dnp3.outstation) for name in entry.polls
         )
     else:
-        baud = ("--baud", str(device.serial.baud)) if device.serial is not None else ()
+        baud = ("--baud", str(device.serial.baud)) if device.serial is not None and device.serial.baud is not None else ()
         arguments, polled = (("--p-max", str(entry.p_max_w)) if entry.kind == "inverter" else baud), ()
     return Companion(_stand_in_name(device), "hil.stand_ins:serve", StandInPlan(entry.kind, arguments, polled), ends_last=True)

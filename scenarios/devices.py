@@ -39,11 +39,11 @@ class Dnp3Link(Strict):
 
 
 class Serial(Strict):
-    """A serial line; `address` is its path."""
+    """A serial line; `address` is its path. What is not given is as usual: 19200 8E1 for Modbus, 9600 8N1 for DNP3."""
 
-    baud: int = Field(default=19200, ge=300, le=1_000_000, description="bits per second")
-    parity: Literal["N", "E", "O"] = Field(default="E", description="none, even or odd")
-    stop_bits: int = Field(default=1, ge=1, le=2, description="number of stop bits")
+    baud: int | None = Field(default=None, ge=300, le=1_000_000, description="bits per second (19200; DNP3: 9600)")
+    parity: Literal["N", "E", "O"] | None = Field(default=None, description="none, even or odd (E; DNP3: N)")
+    stop_bits: int | None = Field(default=None, ge=1, le=2, description="number of stop bits (1)")
 
 
 class Tls(Strict):

@@ -19,9 +19,10 @@ from scenarios.kinds import Distribution, Transmission, nominal_hz
 from scenarios.kinds_der import Ders
 from scenarios.kinds_replay import AreasSystem, Player
 from scenarios.load import LoadedScenario
-from scenarios.outside import either_way, network_source, resolve
+from scenarios.outside import network_source, resolve
 from scenarios.place import DerPlan, plan
 from scenarios.problem import Place, Problem, ScenarioError, did_you_mean
+from scenarios.scheme_check import either_way
 
 if TYPE_CHECKING:
     from federates.grid.feeder import FeederModel
@@ -115,6 +116,7 @@ class _Reader:
             self._event(("events", n, "action"), event.to, event.action)
         self._ems()
         self._schemes()
+        self._priorities()
         if self.problems:
             raise ScenarioError(self.problems)
         return Inventory(self.grids, self.feeders)
@@ -252,6 +254,15 @@ class _Reader:
                         self._unknown(place, line, grid.branch_names, "line")
                     if generator and generator not in grid.generator_names:
                         self._unknown(place, generator, grid.generator_names, "generator")
+
+    def _priorities(self) -> None:
+        """Loads that have a priority of their own."""
+        for k, entry in enumerate(self.scenario.federates):
+            if entry.kind == "tblm" and entry.feeder in self.feeders:
+                names = self.feeders[entry.feeder].loads.names
+                for name in entry.priorities.loads:
+                    if name not in names:
+                        self._unknown(("federates", k, "priorities", "loads", name), name, names, "load")
 
     def _event(self, place: Place, to: str, action: Any) -> None:
         """Names in an action that only the network knows."""

@@ -11,7 +11,7 @@ from scenarios.kinds_capability import Capability
 from scenarios.kinds_der import Ders
 from scenarios.kinds_dynamics import Dynamics, NativeStage
 from scenarios.kinds_replay import AreasSystem, MotorStall, Player
-from scenarios.kinds_shedding import Program, Relays, Schemes
+from scenarios.kinds_shedding import Priorities, Program, Relays, Schemes
 
 
 def _nominal(hz: float) -> float:
@@ -241,6 +241,7 @@ class Tblm(Strict):
     )
     deviation_pct: Positive = Field(default=2.0, description="measured power off the curve by this much makes a new document")
     programs: tuple[Program, ...] = Field(default=(), description="what can shed load at this bus beside its relays")
+    priorities: Priorities = Field(default=Priorities(), description="what the actions that shed load here cost, in plans")
     capability: Capability | None = Field(
         default=None, description="what the bus can give; null: left out, and nothing spent on it"
     )

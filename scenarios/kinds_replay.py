@@ -28,7 +28,7 @@ class FleetEntry(Strict):
 
     name: Name
     turbine: Turbine = Field(default="steam", description="steam with reheat, gas, hydro, or lag: one lag of lag_s")
-    lag_s: Positive = Field(default=1.0, description="of turbine: lag, s; at least 0.005")
+    lag_s: Annotated[float, Field(ge=0.005)] = Field(default=1.0, description="of turbine: lag, s; at least 0.005")
     rating_va: Positive = Field(description="base of the droop, VA")
     droop_pu: Positive = Field(default=0.05, description="per unit of frequency for per unit of power")
     dead_band_hz: NotNegative = Field(default=0.015, description="either side of nominal")

@@ -106,7 +106,28 @@ class Program(Strict):
         default=None, description="whose loads; default: all"
     )
     share: Share = Field(default=0.0, description="of each of these loads")
+    participation: Share = Field(
+        default=0.8, description="part of the customers asked who take part; share times this is reckoned with"
+    )
     opens: tuple[str, ...] = Field(default=(), description="lines of the feeder that it opens")
-    v_set_pu: Annotated[float, Field(le=0)] = Field(default=0.0, description="change of the voltage set-point at the head")
+    v_set_pu: Annotated[float, Field(le=0)] = Field(
+        default=0.0, description="change of the voltage set-points of the feeder, the head's and those along it"
+    )
     cost: NotNegative = Field(default=0.0, description="of ordering it, where a MWh not served costs 1")
     speed_s: NotNegative = Field(default=60.0, description="from the order until it is done")
+
+
+class Priorities(Strict):
+    """What a MWh that is not taken costs in a plan: the weight of the action that takes it, times the priority of the load that it
+    is taken from. Other feeders have priorities of their own, in their own entries."""
+
+    actions: dict[str, NotNegative] = Field(
+        default={},
+        description="weight by action (ufls:1, dr:homes) or kind; default: ufls, uvls, sls 1, interruptible 0.5, dr 0.3, cvr 0.1",
+    )
+    classes: dict[Literal["residential", "commercial", "industrial"], NotNegative] = Field(
+        default={}, description="priority of loads by their class; default: 1"
+    )
+    loads: dict[str, NotNegative] = Field(
+        default={}, description="priority of single loads of the feeder, before that of their class"
+    )

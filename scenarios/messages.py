@@ -21,7 +21,7 @@ def problems_of(error: ValidationError, document: Document, base: Place, schema:
         place = _place(detail["loc"], value, detail["type"] == "missing")
         if detail["type"].startswith("union_tag"):
             place = (*place, str(detail["ctx"]["discriminator"]).strip("'"))
-        elif detail["loc"][-1:] != place[-1:] and _other_choice(detail):
+        elif (detail["loc"][-1:] != place[-1:] and _other_choice(detail)) or _only_wrong_within(detail):
             continue
         found.append(document.problem(base + place, _message(detail, place, value, schema)))
     return found
@@ -30,6 +30,11 @@ def problems_of(error: ValidationError, document: Document, base: Place, schema:
 def _other_choice(detail: ErrorDetails) -> bool:
     """A complaint of the choice of a union that the user did not mean: text where the other choice is a list, and the reverse."""
     return detail["type"] in ("literal_error", "string_type") and isinstance(detail["input"], list)
+
+
+def _only_wrong_within(detail: ErrorDetails) -> bool:
+    """pydantic counts the entries of a list that are right: one too short for that has problems of its own."""
+    return detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]
 
 
 def _place(loc: tuple[int | str, ...], value: Any, missing: bool) -> Place:

@@ -18,6 +18,7 @@ from scenarios.document import Document
 from scenarios.matpower import NotACaseError
 from scenarios.own_feeder import FeederText, Found, texts, units
 from scenarios.problem import Place, Problem, did_you_mean
+from scenarios.scheme_check import either_way, scheme_problems
 from scenarios.trace import TraceError, column, played, read_trace
 
 NETWORK_SUFFIXES = (".m", ".mat", ".json")
@@ -44,11 +45,13 @@ def _look(data: Mapping[str, Any], folder: Path) -> Found:
     by_name = {str(entry.get("name")): entry for entry in entries}
     cases: dict[str, CaseNames] = {}
     feeders: dict[str, FeederText] = {}
+    networks: dict[str, str] = {}
     for n, entry in enumerate(entries):
         if entry.get("kind") == "transmission" and isinstance(network := entry.get("network"), str):
             try:
                 if message := _network(network, folder):
                     raise NotACaseError(message)
+                networks[str(entry.get("name"))] = network_source(network, folder)
                 if (names := case_names(network_source(network, folder))) and isinstance(entry.get("name"), str):
                     cases[entry["name"]] = names
             except NotACaseError as error:
@@ -63,22 +66,40 @@ def _look(data: Mapping[str, Any], folder: Path) -> Found:
         if entry.get("kind") == "ems" and (case := cases.get(str(entry.get("grid")))):
             for k, generator in enumerate(texts(entry.get("generators"))):
                 yield from _generator((*place, "generators", k), generator, case)
-        if entry.get("kind") == "player" and isinstance(file := entry.get("file"), str):
-            try:
-                played(read_trace(Path(resolve(file, folder))), file)
-            except TraceError as error:
-                yield (*place, "file"), str(error)
+        if entry.get("kind") == "schemes" and (source := networks.get(str(entry.get("grid")))):
+            yield from scheme_problems(place, entry, source, cases.get(str(entry.get("grid"))))
+        if entry.get("kind") == "player":
+            points = entry.get("points")
+            yield from _record(place, entry, points.get("t_s") if isinstance(points, dict) else None, folder)
     recorded = data.get("recorded")
     for n, record in enumerate(recorded if isinstance(recorded, list) else ()):
-        if isinstance(record, dict) and isinstance(file := record.get("file"), str):
-            try:
-                column(read_trace(Path(resolve(file, folder))), record.get("column"), file)
-            except TraceError as error:
-                yield ("recorded", n, "file"), str(error)
+        if isinstance(record, dict):
+            yield from _record(("recorded", n), record, None, folder)
     events = data.get("events")
     for n, event in enumerate(events if isinstance(events, list) else ()):
         if isinstance(event, dict) and isinstance(event.get("action"), dict):
             yield from _action(("events", n, "action"), event["action"], by_name.get(str(event.get("to")), {}), cases, feeders)
+
+
+def _record(place: Place, entry: Mapping[str, Any], times_s: Any, folder: Path) -> Found:
+    """The file of a player or of a record to lay over, or its times where they are written in the scenario; and that there is
+    something of it from `from_s` on."""
+    if isinstance(file := entry.get("file"), str):
+        try:
+            columns = read_trace(Path(resolve(file, folder)))
+            if place[0] == "federates":
+                played(columns, file)
+            else:
+                column(columns, entry.get("column"), file)
+        except TraceError as error:
+            yield (*place, "file"), str(error)
+            return
+        times_s = columns["t_s"]
+    from_s = entry.get("from_s", 0.0)
+    numbers = [from_s, *times_s] if isinstance(times_s, Sequence) and times_s else [None]
+    if all(isinstance(x, int | float) and not isinstance(x, bool) for x in numbers) and from_s >= times_s[-1]:
+        text = f"{from_s:g} s is not before the end of the record, which goes from {times_s[0]:g} to {times_s[-1]:g} s"
+        yield (*place, "from_s"), f"{text}; write an earlier time"
 
 
 def _feeder_entry(
@@ -132,12 +153,6 @@ def _elements(place: Place, action: Mapping[str, Any], case: CaseNames) -> Found
 def _generator(place: Place, generator: str, case: CaseNames) -> Found:
     if not case.has(generator, case.generators):
         yield place, f"the network has no generator {generator!r}; {did_you_mean(generator, case.generators)}"
-
-
-def either_way(line: str) -> str:
-    """A line's name with its two buses the other way round: `16-17#2` -> `17-16#2`."""
-    buses, hash_sign, number = line.partition("#")
-    return "-".join(reversed(buses.split("-"))) + hash_sign + number
 
 
 def _feeder(source: str, folder: Path) -> str | None:

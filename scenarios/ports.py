@@ -29,7 +29,7 @@ _HEAD = {"head_p_w": _W, "head_q_var": _VAR, "bus_p_w": _W, "bus_q_var": _VAR}
 _DEVICES = {"tap": _NUMBER, "capacitor": _NUMBER, "switch": _NUMBER}
 _CLOSED = {"feeders_closed": KindPort(scalar=True)}
 _TELEMETRY = {**_HEAD, "bus_v_pu": _PU, "bus_angle_rad": _RAD, "f_hz": _HZ, **_CLOSED, **_DEVICES}
-_DER_TELEMETRY = {"der_p_w": _W, "der_q_var": _VAR, "der_status": _NUMBER, "der_available_w": _W}
+_DER_TELEMETRY = {"der_p_w": _W, "der_q_var": _VAR, "der_status": _NUMBER, "der_available_w": _W, "der_soc_wh": _WH}
 _READINGS = {"load_p_w": _W, "load_q_var": _VAR, "load_v_pu": _PU}
 _INTERVALS = {"interval_p_w": _W, "interval_q_var": _VAR, "interval_v_pu": _PU}
 
@@ -59,7 +59,7 @@ OUTPUTS: Mapping[str, Mapping[str, KindPort]] = {
         "energy_wh": _WH, "outage": _EVENT,
     },
     "tblm": {"tblm": _DOCUMENT, "verification": _DOCUMENT},
-    "ems": {"prediction": _DOCUMENT, "outcome": _DOCUMENT, "ack": _EVENT},
+    "ems": {"prediction": _DOCUMENT, "outcome": _DOCUMENT, "ack": _EVENT, "equivalent": _DOCUMENT},
 }  # fmt: skip
 INPUTS: Mapping[str, Mapping[str, KindPort]] = {
     "transmission": {"command": _EVENT},
@@ -76,15 +76,15 @@ INPUTS: Mapping[str, Mapping[str, KindPort]] = {
     "ami": {**_INTERVALS, "meter_event": _EVENT},
     "tblm": {
         **_TELEMETRY, **_DER_TELEMETRY, "load_p_w": _W, "load_q_var": _VAR, "coverage": _NUMBER,
-        "soe": _EVENT, "ack": _EVENT, "request": _EVENT,
+        "soe": _EVENT, "ack": _EVENT, "request": _EVENT, "equivalent": _DOCUMENT,
     },
     "ems": {
         "f_hz": _HZ, "all_v_pu": _PU, "load_p_w": _W, "load_q_var": _VAR, "line_status": _NUMBER, "gen_p_w": _W,
         "gen_status": _NUMBER, "soe": _EVENT,
     },
 }  # fmt: skip
-DER_PORTS = frozenset({"der_p_w", "der_q_var", "der_status", "der_available_w", "der_v_pu"})
-"""Present only where the feeder has DER."""
+DER_PORTS = frozenset({"der_p_w", "der_q_var", "der_status", "der_available_w", "der_soc_wh", "der_v_pu"})
+"""Present only where the feeder has DER; `der_soc_wh` where some of them are storage."""
 
 
 def outputs_of(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, KindPort]:
@@ -102,12 +102,13 @@ def outputs_of(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) ->
         ports |= {"load_p_w": _W, "load_q_var": _VAR} if entry["kind"] == "player" else {}
     if entry["kind"] == "schemes":
         ports |= {f"trip_{feeder}": _EVENT for feeder in _tripped(entry)}
-    return {name: port for name, port in ports.items() if name not in DER_PORTS or _has_der(entry, others)}
+    return {name: port for name, port in ports.items() if name not in DER_PORTS or _has_der(entry, others, name)}
 
 
 def inputs_of(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, KindPort]:
     """The inputs of a federate entry; a transmission federate has two per attached feeder, an EMS one per builder."""
-    ports = {name: port for name, port in INPUTS[entry["kind"]].items() if name not in DER_PORTS or _has_der(entry, others)}
+    table = INPUTS[entry["kind"]]
+    ports = {name: port for name, port in table.items() if name not in DER_PORTS or _has_der(entry, others, name)}
     if entry["kind"] in ("transmission", "areas", "player"):
         for feeder in (o["name"] for o in others if o["kind"] == "distribution"):
             ports |= {f"p_{feeder}": _W, f"q_{feeder}": _VAR}
@@ -125,6 +126,13 @@ def _tripped(entry: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(trip["feeder"] for row in entry.get("rows") or () for trip in row.get("trip") or ()))
 
 
-def _has_der(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
+def _has_der(entry: Mapping[str, Any], others: Sequence[Mapping[str, Any]], port: str) -> bool:
+    """Whether the feeder of an entry has the DER that a port is about."""
     feeder = entry["name"] if entry["kind"] == "distribution" else entry.get("feeder")
-    return any(other["kind"] == "ders" and other.get("feeder") == feeder for other in others)
+    ders = [other for other in others if other["kind"] == "ders" and other.get("feeder") == feeder]
+    return any(map(_has_storage, ders)) if port == "der_soc_wh" else bool(ders)
+
+
+def _has_storage(ders: Mapping[str, Any]) -> bool:
+    plants = ders.get("plants") or ()
+    return bool(ders.get("storage")) or any(isinstance(p, Mapping) and p.get("type") == "storage" for p in plants)

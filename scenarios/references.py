@@ -19,6 +19,7 @@ from scenarios.ports import OUTPUTS, KindPort, inputs_of, outputs_of
 from scenarios.problem import Place, Problem, did_you_mean
 from scenarios.replay_check import replay_problems
 from scenarios.schema import SIGNAL_PATTERN
+from scenarios.shedding_check import priority_problems
 
 Entry = Mapping[str, Any]
 _PARTNERS = {"feeder": ("distribution",), "grid": ("transmission",)}
@@ -56,6 +57,7 @@ class _Checker:
         yield from self._buses()
         yield from (self.problem(place, text) for place, text in dynamics_problems(self.right, self.data))
         yield from self._groups()
+        yield from (self.problem(place, text) for place, text in priority_problems(self.right, self.wrong))
         for check, key in ((self._link, "links"), (self._event, "events"), (self._expectation, "expect")):
             for n, entry in enumerate(_list(self.data, key)):
                 if (key, n) not in self.wrong:

@@ -89,7 +89,10 @@ class Scenario(Strict):
         default=120.0, description="the same for building and starting, s of real time"
     )
     coupling: CouplingMode = Field(default=CouplingMode(), description="how transmission and distribution agree at an instant")
-    groups: dict[Name, tuple[Name, ...]] = Field(default={}, description="process: its federates; default: all in main")
+    groups: dict[Name, tuple[Name, ...]] = Field(
+        default={},
+        description="process: its federates; default: all in main. Where nothing comes back from one, the others need not wait",
+    )
     federates: Annotated[tuple[Federate, ...], Field(min_length=1, description="who takes part")]
     links: tuple[LinkEntry, ...] = Field(default=(), description="connections beyond those that the kinds imply")
     devices: tuple[Device, ...] = Field(default=(), description="real devices, or stand-ins for them")

@@ -15,9 +15,9 @@ from scenarios.kinds import Ami, Channel, Distribution, Ems, Meters, Scada, Tblm
 from scenarios.kinds_der import Ders
 from scenarios.kinds_replay import AreasSystem, Player
 from scenarios.kinds_shedding import Relays, Schemes
-from scenarios.outside import either_way
 from scenarios.place import derived_seed
 from scenarios.schema import Scenario
+from scenarios.scheme_check import either_way
 
 PHASES = ("a", "b", "c")
 
@@ -233,6 +233,11 @@ class SpecMaker:
             for port, unit in (("der_p_w", "W"), ("der_q_var", "var"), ("der_available_w", "W")):
                 groups.append(Measured(port, unit, names, rtu=rtu, scan_ns=der_ns, deadband=widths, accuracy=accuracy))
             groups.append(Measured("der_status", "1", names, kind="status", rtu=rtu, scan_ns=der_ns))
+            stored, capacity = feeder.der.settings.storage(names), feeder.der.settings.NP_BESS_CAPACITY
+            if stored:
+                rtu = tuple(f"der_{name}" for name in stored)
+                widths = tuple(deadband * float(capacity[names.index(name)]) for name in stored)
+                groups.append(Measured("der_soc_wh", "Wh", stored, rtu=rtu, scan_ns=der_ns, deadband=widths, accuracy=accuracy))
         return groups
 
     def _meter_params(self, entry: Meters) -> Any:
@@ -311,16 +316,31 @@ class SpecMaker:
             ),
             flexibility=flexibility_params(entry.capability),
             thresholds=replay_build.thresholds(grid.emergency),
+            head=self._head_telemetry(next(s for s in self.scenario.of_kind("scada") if s.feeder == entry.feeder)),
+        )
+
+    def _head_telemetry(self, entry: Scada) -> Any:
+        """What a control centre knows of the points that measure the bus."""
+        from federates.tblm.bands import HeadTelemetry
+
+        distribution, feeder = self._feeder(entry.feeder)
+        full_w = distribution.count * math.hypot(feeder.head_p_w, feeder.head_q_var) / 3.0
+        return HeadTelemetry(
+            entry.accuracy_pct / 100.0, entry.deadband_pct / 100.0 * full_w, entry.stale_after_scans * entry.scan_s
         )
 
     def _plans(self, entry: Tblm) -> Any:
-        """Relays, special schemes and programs at the builder's feeder."""
+        """Relays, special schemes and programs at the builder's feeder, and their priorities."""
         from federates.tblm.armed import Plans, Program
+        from federates.tblm.priorities import Priorities
 
         relays = [stage for r in self.scenario.of_kind("relays") if r.feeder == entry.feeder for stage in self.stages(r)]
         rows = [row for schemes in self.scenario.of_kind("schemes") for row in self.rows(schemes)]
         here = tuple(row for row in rows if any(feeder == entry.feeder for feeder, _ in row.trip))
-        return Plans(tuple(relays), entry.feeder, here, tuple(Program(**program.model_dump()) for program in entry.programs))
+        programs = tuple(Program(**program.model_dump()) for program in entry.programs)
+        given = entry.priorities
+        priorities = Priorities(tuple(given.actions.items()), tuple(given.classes.items()), tuple(given.loads.items()))
+        return Plans(tuple(relays), entry.feeder, here, programs, priorities)
 
     def _ems(self, entry: Ems) -> Any:
         from federates.ems import ems

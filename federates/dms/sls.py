@@ -37,7 +37,7 @@ def _scheme(row: Row, statuses: Statuses, banks: Mapping[str, FeederBank]) -> Sc
 def relief(row: Row, banks: Mapping[str, FeederBank]) -> tuple[float, str]:
     """(what a row would relieve now, W; why that is not enough or not known, empty where it is)."""
     net_w, unknown = 0.0, []
-    for name, number in row.trip:
+    for name, number in row.trips().items():
         bank = banks.get(name)
         if bank is None:
             unknown.append(name)

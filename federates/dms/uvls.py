@@ -1,17 +1,22 @@
 """Under-voltage load shedding: which stages a voltage would start, whether a fault would start them wrongly, and what shedding
-does to the voltage.
+does to the voltage, and so to the stages that follow.
 
-The bus is seen through the Thevenin equivalent of the transmission system behind it. After shedding, V solves V = |E| against the
-load that is left, which itself follows V.
+The bus is seen through the Thevenin equivalent of the transmission system behind it (the EMS makes it: `ems.equivalent`). After
+shedding, V solves the equivalent against the load that is left, which itself follows V.
 """
 
 from __future__ import annotations
 
-import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from federates.grid.relay import Stage, Trip, replay
+from federates.grid.relay import Relay, Stage, Trip, replay
+from federates.grid.thevenin import Thevenin
+
+__all__ = [
+    "FAULT_NS", "Expected", "Load", "Step", "Thevenin", "composed", "expected", "left_for", "moved_pu", "voltage_pu",
+]  # fmt: skip
 
 FAULT_NS = 160_000_000
 """A fault that IEEE 1547-2018 inverters ride through or cease for is cleared within this: shedding must not begin in it."""
@@ -20,16 +25,6 @@ _STALLED_S = 1.0  # a voltage that stays low for longer after a fault is motors 
 
 Load = Callable[[float], tuple[float, float]]
 """V in pu -> (P in W, Q in var) drawn at the bus."""
-
-
-@dataclass(frozen=True)
-class Thevenin:
-    """Of the transmission system at a bus: source E in pu, impedance in pu of `s_base_va`."""
-
-    e_pu: float
-    r_pu: float
-    x_pu: float
-    s_base_va: float
 
 
 @dataclass(frozen=True)
@@ -57,19 +52,71 @@ def expected(name: str, stages: Sequence[Stage], samples: Sequence[tuple[int, fl
     return Expected(trips, longest_ns > FAULT_NS + _STALLED_S * 1e9, too_fast)
 
 
+@dataclass(frozen=True)
+class Step:
+    """A stage that opens: `feeders` of those closed, and the voltage at the bus right before and right after, pu."""
+
+    trip: Trip
+    feeders: int
+    v_before_pu: float
+    v_after_pu: float
+
+
+def composed(
+    name: str, stages: Sequence[Stage], samples: Sequence[tuple[int, float, float]], source: Thevenin, load: Load, closed: int
+) -> tuple[Step, ...]:
+    """Stages of one relay against (t_ns, f_hz, v_pu), v being what the bus would have if nothing were shed there: each sees what
+    those before it have left of it.
+
+    load: of all `closed` feeders. The last sample holds until every timer has had its end. ValueError where shedding leaves no
+    voltage (`voltage_pu`).
+    """
+    relay, left, steps = Relay(stages), closed, list[Step]()
+    opening: list[tuple[int, Trip]] = []
+    waiting = deque(samples)
+    known: dict[tuple[float, int], float] = {}
+
+    def seen_pu(v_pu: float) -> float:
+        if (v_pu, left) not in known:
+            known[v_pu, left] = moved_pu(source, load, v_pu, left / closed) if closed else v_pu
+        return known[v_pu, left]
+
+    while waiting:
+        t_ns, f_hz, v_pu = waiting.popleft()
+        for trip in [trip for at_ns, trip in opening if at_ns <= t_ns]:
+            feeders = left if trip.stage.feeders is None else min(trip.stage.feeders, left)
+            before_pu = seen_pu(v_pu)
+            left -= feeders
+            steps.append(Step(trip, feeders, before_pu, seen_pu(v_pu)))
+        opening = [entry for entry in opening if entry[0] > t_ns]
+        for change in relay.update(t_ns, f_hz, seen_pu(v_pu)):
+            if change.what == "operate":
+                opens_ns = change.t_ns + change.stage.breaker_ns
+                opening.append((opens_ns, Trip(opens_ns, change.t_ns, name, change.stage)))
+        if not waiting:  # on to the next thing that happens while all stays as it is
+            due = [at_ns for at_ns, _ in opening] + ([relay.due_ns] if relay.due_ns is not None else [])
+            if due:
+                waiting.append((max(min(due), t_ns), f_hz, v_pu))
+        opening.sort(key=lambda entry: entry[0])
+    return tuple(steps)
+
+
+def moved_pu(source: Thevenin, load: Load, v_pu: float, left: float, then: Load | None = None) -> float:
+    """Voltage at the bus with this part of its load left, where with all of it the bus would be at `v_pu`. then: how the load
+    follows the voltage by then, all of it (None: as before): minutes later tap changers have brought it back."""
+    if left == 1.0 and then is None:
+        return v_pu
+    return voltage_pu(source.behind(v_pu, *load(v_pu)), then or load, left)
+
+
 def voltage_pu(source: Thevenin, load: Load, left: float = 1.0) -> float:
     """Voltage at the bus with this part of its load left, upper solution. ValueError past the nose, where there is none."""
     v = source.e_pu
     for _ in range(200):
-        p, q = (left * x / source.s_base_va for x in load(v))
-        # |E|^2 = (V + (R P + X Q) / V)^2 + ((X P - R Q) / V)^2, solved for V^2 with this P and Q
-        a = source.r_pu * p + source.x_pu * q
-        b = source.x_pu * p - source.r_pu * q
-        half = 0.5 * source.e_pu**2 - a
-        square = half * half - a * a - b * b
-        if square < 0.0:
-            raise ValueError(f"no voltage carries {p * source.s_base_va / 1e6:.4g} MW at this bus: shed more, or support it")
-        new = math.sqrt(half + math.sqrt(square))
+        p_w, q_var = load(v)
+        new = source.voltage_pu(left * p_w, left * q_var)
+        if new is None:
+            raise ValueError(f"no voltage carries {left * p_w / 1e6:.4g} MW at this bus: shed more, or support it")
         if abs(new - v) < _TOLERANCE_PU:
             return new
         v = new

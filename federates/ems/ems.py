@@ -3,9 +3,11 @@
 It looks at telemetry every period and when the transmission system reports an event. At each scan it solves the present state and
 an N-1 over every branch and the largest generators, once with the TBLMs and once with constant P and Q, and publishes both as
 `prediction`. When a branch or a generator is then lost, the last prediction made before is compared with what the buses do:
-`fast_ns` after the loss with the fast set, `settled_ns` after it with the settled one (`outcome`). Times are those of the
-measurements: a loss is dated by the first sample that shows it, which the event's report brings at once, and compared with the
-sample of that time plus the horizon.
+`fast_ns` after the loss with the fast set, `settled_ns` after it with the settled one (`outcome`). At each scan, at once after a
+change of topology and when a bus's first TBLM has come it also tells the distribution control centres the equivalent of the
+transmission system at their buses (`equivalent`), as it is and after the outage that takes each bus lowest; it holds for three
+scans. Times are those of the measurements: a loss is dated by the first sample that shows it, which the event's report brings at
+once, and compared with the sample of that time plus the horizon.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from federates.ems.equivalent import equivalents, worst_outages
 from federates.ems.mailbox import Mailbox
 from federates.ems.view import Telemetry, View
 from federates.grid.feeder import FeederModel
@@ -26,6 +29,7 @@ from federates.runtime.port import Inputs, Outputs, Port
 from federates.tblm.model import CurveSet, Tblm
 
 _LARGEST = 3
+_EQUIVALENT_SCANS = 3
 _HORIZONS: tuple[CurveSet, ...] = ("fast", "settled")
 
 
@@ -104,11 +108,14 @@ class EmsFederate:
             Port("prediction", kind="document", doc="present state and N-1, with TBLMs and with constant P, Q"),
             Port("outcome", kind="document", doc="a prediction and what then happened, a document a loss, bus and horizon"),
             Port("ack", kind="event", doc="{bus, seq, accepted, reason} for every TBLM"),
+            Port("equivalent", kind="document", doc="the transmission system as each TBLM bus sees it, Thevenin"),
         )
         self._horizons_s: dict[CurveSet, float] = {"fast": params.fast_ns / S_NS, "settled": params.settled_ns / S_NS}
         self._last: Telemetry | None = None
         self._scanned: _Scan | None = None
         self._watched: list[_Watched] = []
+        self._told: frozenset[str] = frozenset()
+        self._worst: Mapping[str, str] = {}
 
     def start(self, t_ns: int) -> Outputs:
         """Nothing is known yet."""
@@ -131,12 +138,24 @@ class EmsFederate:
             outputs["outcome"] = {"outcomes": outcomes}
         if t_ns % self.params.scan_ns == 0:
             outputs["prediction"] = self._scan(t_ns, now, tblms, {bus: mode for bus, (mode, _) in modes.items()})
+        if tblms and (t_ns % self.params.scan_ns == 0 or self._told != tblms.keys() or self._switched(now)):
+            self._view.set(now)
+            valid_to_ns = t_ns + _EQUIVALENT_SCANS * self.params.scan_ns
+            outputs["equivalent"] = equivalents(self._view, now, tblms, valid_to_ns, self._worst)
+            self._told = frozenset(tblms)
         self._last = now
         due = [self._due_ns(watched, which) + DEFAULT_EVENT_DELAY_NS for watched in self._watched for which in watched.open]
         return Step(outputs, min((due_ns for due_ns in due if due_ns > t_ns), default=None))
 
     def stop(self) -> None:
         """Nothing to release."""
+
+    def _switched(self, now: Telemetry) -> bool:
+        """Whether a branch or a generator has changed its status since the last look."""
+        last = self._last
+        if last is None:
+            return True
+        return not (np.array_equal(last.line_status, now.line_status) and np.array_equal(last.gen_status, now.gen_status))
 
     def _due_ns(self, watched: _Watched, which: CurveSet) -> int:
         """Of which time the sample is that a loss is compared with."""
@@ -148,6 +167,7 @@ class EmsFederate:
         generators = [g for g in self.params.generators if view.engine.is_running(g)] or view.largest_generators(now, _LARGEST)
         fast = view.curves(now, tblms, "fast", now.f_hz)
         constant, with_tblm = view.outages(now, {}), view.outages(now, fast)
+        self._worst = worst_outages(with_tblm, view.buses)
         soon: dict[CurveSet, float] = {"fast": self._horizons_s["fast"]}
         for name in generators:
             constant[name] = view.generator_loss(now, name, {}, "with_constant", soon)["fast"]

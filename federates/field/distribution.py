@@ -170,6 +170,8 @@ class DistributionFederate:
             if self._motors:
                 self._solve_motors(self._motors, t_ns)
             self._committed_v = feeder.node_phasor_v()
+        elif self._motors:
+            self._motors.advance((t_ns - self._t_ns) / S_NS, np.zeros(len(feeder.load_names)))
         self._t_ns = t_ns
         outputs = self._outputs(t_ns)
         self._remember(t_ns, outputs)
@@ -281,9 +283,11 @@ class DistributionFederate:
             self._each_w = {"p_w": drawn_w, "load_w": load_w, "der_w": der_w}
 
     def _without_supply(self) -> dict[str, Any]:
-        """Nothing has voltage or draws power; devices stay where they were."""
+        """Nothing has voltage or draws power; devices stay where they were, motors come to a stand and cool."""
         feeder = self._feeder
         states = {"tap": feeder.taps(), "capacitor": feeder.capacitor_states(), "switch": feeder.switch_states()}
+        if self._motors:
+            states["motors"] = np.array(self._motors.shares())
         return {
             port.name: states[port.name].astype(float) if port.name in states else np.zeros(port.size)
             for port in self.outputs

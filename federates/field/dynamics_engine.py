@@ -144,7 +144,7 @@ class DynamicsEngine:
         for row in rows:
             del row["t_ns"]
             if row["event"] == "native_load_shed":
-                self._ordered_ns = t_ns
+                self._ordered_ns = max(t_ns, self._ordered_ns or 0)
         return rows
 
     def _of_flow(self, flow: PowerFlow) -> BulkState:

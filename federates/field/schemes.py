@@ -71,7 +71,7 @@ class SchemesFederate:
                 row = state.row
                 outputs["soe"].append({"event": f"scheme_{what}", "scheme": row.name, "t_relay_ns": t_change_ns})
                 if what == "operate":
-                    for feeder, number in row.trip:
+                    for feeder, number in row.trips().items():
                         outputs.setdefault(f"trip_{feeder}", []).append(open_breaker(row.cause, number))
         wishes = [self._clock.next_ns(t_ns), *(state.due_ns for state in self._rows)]
         return Step(outputs, min((wish for wish in wishes if wish is not None), default=None))

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from federates.grid.area_load import NativeLoad
 from federates.grid.area_protection import Protection, Watched
-from federates.grid.areas import AreasModel, Embedded, Fleet, Shedding, slopes
+from federates.grid.areas import AreasModel, Embedded, Shedding, slopes
 
 FloatArray = NDArray[np.float64]
 Rows = list[dict[str, Any]]
@@ -73,10 +74,11 @@ class AreaResponse:
         self._place = {area.name: a for a, area in enumerate(areas)}
         self._inertia = np.array([area.inertia_ws for area in areas])
         self._fed = np.zeros(n) if fed_w is None else np.array(fed_w, float)
-        self._load = np.array([area.load_w for area in areas]) - self._fed  # native, at nominal frequency
-        if (self._load < 0.0).any():
-            a = int(np.argmin(self._load))
+        native = np.array([area.load_w for area in areas]) - self._fed
+        if (native < 0.0).any():
+            a = int(np.argmin(native))
             raise ValueError(f"area {areas[a].name!r}: its feeders draw {self._fed[a] / 1e6:g} MW, its load_w is less")
+        self._load = NativeLoad(native, self._step_s)
         self._damping = np.array([area.damping_pu for area in areas])
         self._closed = {tie.name: True for tie in model.ties}
         self._fleets = [(a, fleet) for a, area in enumerate(areas) for fleet in area.fleets]
@@ -86,7 +88,7 @@ class AreaResponse:
         self._head = np.array([f.headroom_w for _, f in self._fleets]) / self._base_w
         self._foot = np.array([f.footroom_w for _, f in self._fleets]) / self._base_w
         self._stages_at = n + len(model.ties)
-        lags = sum(len(_stages(f)) for _, f in self._fleets)
+        lags = sum(len(f.governor.lags) for _, f in self._fleets)
         self._u_at = self._stages_at + lags
         self._order = self._u_at + 2 * n + 1
         self._z = np.zeros(self._order)
@@ -95,11 +97,11 @@ class AreaResponse:
         for tie in model.ties:
             exports[self._place[tie.a]] += tie.p_w
             exports[self._place[tie.b]] -= tie.p_w
-        self._schedule = self._load + self._fed + exports
-        bends = ((k, a, slope, 0.0) for a, area in enumerate(areas) for k, slope in slopes(area.profiles, model.step_ns))
-        self._bends = sorted(bends)  # step, area, change of the slopes of profiles and of load, W/s
+        self._schedule = native + self._fed + exports
+        bends = ((k, a, slope) for a, area in enumerate(areas) for k, slope in slopes(area.profiles, model.step_ns))
+        self._bends = sorted(bends)  # step, area, change of the slope of profiles, W/s
         self._delivered = np.zeros(n)  # of profiles, W
-        self._slope, self._load_slope = np.zeros(n), np.zeros(n)
+        self._slope = np.zeros(n)
         self._protection = Protection(model)
         self._opening: list[tuple[int, Watched]] = []
         self._shed, self._taken, self._tripped = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -127,6 +129,7 @@ class AreaResponse:
             self._stretch(max(min(steps, _CHUNK), 1), rows)
             self._bend()
             self._open(rows)
+            self._exhaust(rows)
         return rows
 
     def lose(self, area: str, p_w: float, inertia_ws: float = 0.0) -> None:
@@ -142,17 +145,19 @@ class AreaResponse:
     def change_load(self, area: str, p_w: float, over_ns: int = 0) -> None:
         """Native load goes up by `p_w` at nominal frequency (negative: is shed), evenly over a span; damping follows at its end.
 
-        ValueError for more than there is.
+        ValueError for more than there is, with what is under way.
         """
-        a = self._at(area)
-        if self._load[a] + p_w < 0.0:
-            raise ValueError(f"area {area} has {self._load[a] / 1e6:g} MW of load left")
+        a, load = self._at(area), self._load
+        if load.short(a, p_w, self._k):
+            left_w = load.left(a, self._k)
+            under_way = " when what is ordered has been done" if left_w < load.w[a] else ""
+            raise ValueError(f"area {area} has {left_w / 1e6:g} MW of native load left{under_way}; shed no more than that")
         if steps := over_ns // self.model.step_ns:
-            slope = p_w / (steps * self._step_s)
-            self._bends = sorted([*self._bends, (self._k, a, 0.0, slope), (self._k + steps, a, 0.0, -slope)])
-            self._bend()
+            load.ramp(a, p_w, self._k, steps)
+            self._slopes(a)
+            self._cache.clear()
             return
-        self._load[a] += p_w
+        load.change(a, p_w)
         self._shift_one(a, -p_w)
         self._cache.clear()
 
@@ -186,7 +191,7 @@ class AreaResponse:
         extremes = np.array(self._extremes, float)
         return AreaState(
             self.t_ns, f0_hz + deviation, linear.matrix[:n] @ self._z,
-            self._load * (1.0 + self._damping * deviation / f0_hz) + self._fed,
+            self._load.w * (1.0 + self._damping * deviation / f0_hz) + self._fed,
             self._schedule + self._delivered + governed - self._taken - self._tripped,
             governed + self._delivered, self._shed - self._taken, self._tripped.copy(), self._operated.copy(),
             f0_hz + extremes[:, 0], extremes[:, 1] * step_s, f0_hz + extremes[:, 2], extremes[:, 3] * step_s, self._tie_w(),
@@ -212,7 +217,7 @@ class AreaResponse:
 
     def _next(self, end: int) -> int:
         """The next step at which something is known to happen."""
-        known = [self._bends[0][0]] if self._bends else []
+        known = [*([self._bends[0][0]] if self._bends else []), *self._load.next_steps(self._k)]
         known += [-(-t_ns // self.model.step_ns) for t_ns, _ in self._opening]
         if (due_ns := self._protection.due_ns) is not None:
             known.append(-(-due_ns // self.model.step_ns))
@@ -232,7 +237,7 @@ class AreaResponse:
         seen = seen[:steps]
         self._z = linear.over(steps) @ self._z
         self._delivered = self._delivered + self._slope * (steps * self._step_s)
-        self._load = self._load + self._load_slope * (steps * self._step_s)
+        self._load.advance(steps)
         for a in range(n):
             low, low_k, high, high_k = self._extremes[a]
             least, most = int(seen[:, a].argmin()), int(seen[:, a].argmax())
@@ -249,14 +254,25 @@ class AreaResponse:
 
     def _bend(self) -> None:
         """Profiles and ramps of load whose point is reached."""
-        n = len(self.model.areas)
         while self._bends and self._bends[0][0] <= self._k:
-            _, a, slope, load_slope = self._bends.pop(0)
+            _, a, slope = self._bends.pop(0)
             self._slope[a] += slope
-            self._load_slope[a] += load_slope
-            self._z[self._u_at + n + a] = (self._slope[a] - self._load_slope[a]) / self._base_w
-            if load_slope:
-                self._cache.clear()
+            self._slopes(a)
+        for a in self._load.end(self._k):
+            self._slopes(a)
+            self._cache.clear()
+
+    def _slopes(self, a: int) -> None:
+        self._z[self._u_at + len(self.model.areas) + a] = (self._slope[a] - self._load.slope[a]) / self._base_w
+
+    def _exhaust(self, rows: Rows) -> None:
+        """Orders under way that meet nothing more, since a stage has taken load in the meantime."""
+        for a, rest_w in self._load.exhaust():
+            self._slopes(a)
+            self._shift_one(a, rest_w)
+            self._cache.clear()
+            reason = "no native load is left: what was still ordered off is not done"
+            rows.append({"event": "load_order_ends", "area": self.model.areas[a].name, "reason": reason})
 
     def _open(self, rows: Rows) -> None:
         """Breakers whose time has come."""
@@ -264,20 +280,16 @@ class AreaResponse:
         for t_ns, w in now:
             does, a = w.does, w.area
             if isinstance(does, Shedding):
-                self._load[a] -= does.load_w
-                self._shed[a] += does.load_w
+                load_w = self._load.take(a, does.load_w)
+                self._shed[a] += load_w
                 self._taken[a] += does.embedded_w
                 self._operated[a] += does.scheme == "ufls"
-                self._shift_one(a, does.load_w - does.embedded_w)
-                rows.append(
-                    {
-                        "event": "load_shed",
-                        "relay": w.cause,
-                        "t_relay_ns": t_ns,
-                        "load_w": does.load_w,
-                        "embedded_w": does.embedded_w,
-                    }
-                )
+                self._shift_one(a, load_w - does.embedded_w)
+                row: dict[str, Any] = {"event": "load_shed", "relay": w.cause, "t_relay_ns": t_ns}
+                row |= {"load_w": load_w, "embedded_w": does.embedded_w}
+                if load_w < does.load_w:
+                    row["reason"] = f"of its {does.load_w / 1e6:g} MW, no more native load was left (feeders are not part of it)"
+                rows.append(row)
             elif id(does) not in self._gone:
                 self._trip(w, does, t_ns, rows)
         if now:
@@ -326,7 +338,7 @@ class AreaResponse:
             else:
                 signal[a] = -self._gain[g] * abs(region)
                 signal[-1] = self._gain[g] * region * self._band[g]
-            for lead_s, lag_s in _stages(fleet):
+            for lead_s, lag_s in fleet.governor.lags:
                 own = np.zeros(self._order)
                 own[at] = 1.0
                 matrix[at] = (signal - own) / lag_s
@@ -335,7 +347,7 @@ class AreaResponse:
             fleets[g] = signal
         for a in range(n):
             balance = fleets[self._of == a].sum(axis=0)
-            balance[a] -= self._damping[a] * self._load[a] / f0_hz / self._base_w
+            balance[a] -= self._damping[a] * self._load.w[a] / f0_hz / self._base_w
             balance[self._u_at + a] += 1.0
             for k, tie in enumerate(self.model.ties):
                 if self._closed[tie.name] and self.model.areas[a].name in (tie.a, tie.b):
@@ -347,8 +359,3 @@ class AreaResponse:
                 matrix[n + k, self._place[tie.a]] += 2.0 * np.pi
                 matrix[n + k, self._place[tie.b]] -= 2.0 * np.pi
         return matrix, fleets
-
-
-def _stages(fleet: Fleet) -> list[tuple[float, float]]:
-    """Its governor's stages (lead, lag), without those that do nothing."""
-    return [stage for stage in fleet.governor.stages if stage[1] > 0.0]

@@ -15,10 +15,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil, floor
+
+import numpy as np
 
 from federates.grid.governor import Governor
 
 MS_NS = 1_000_000
+_ON_GRID = 1e-6  # of a step
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ class Tie:
 
 @dataclass(frozen=True)
 class AreasModel:
-    """All of it. step_ns: the grid of time on which everything happens (commands, relays, points of profiles are put on it)."""
+    """All of it. step_ns: the grid of time on which everything happens (commands and relays are put on it, profiles are
+    linear between its steps)."""
 
     f0_hz: float
     areas: tuple[Area, ...]
@@ -144,12 +149,30 @@ def slopes(profiles: Sequence[PowerProfile], step_ns: int) -> list[tuple[int, fl
     step_s = step_ns * 1e-9
     bends: dict[int, float] = {}
     for profile in profiles:
-        knots = [(round(t_s / step_s), p_w) for t_s, p_w in profile.points]
-        if knots[0][1] != 0.0:  # a first point that is not zero is reached within a step
-            knots.insert(0, (knots[0][0] - 1, 0.0) if knots[0][0] else (0, 0.0))
-            knots = knots if knots[1][0] > knots[0][0] else [knots[0], (1, knots[1][1]), *knots[2:]]
-        for (k, p_w), (after_k, after_w) in pairwise(knots):
+        for (k, p_w), (after_k, after_w) in pairwise(_on_grid(profile, step_s)):
             slope = (after_w - p_w) / ((after_k - k) * step_s)
             bends[k] = bends.get(k, 0.0) + slope
             bends[after_k] = bends.get(after_k, 0.0) - slope
     return sorted(bends.items())
+
+
+def _on_grid(profile: PowerProfile, step_s: float) -> list[tuple[int, float]]:
+    """Grid steps between which the course is linear, with its power there: each point's own, or those on either side of it. So a
+    course with several points within a step goes from what it was at one step to what it is at the next."""
+    times_s, powers_w = zip(*profile.points, strict=True)
+    knots: dict[int, float] = {}
+    for t_s, p_w in profile.points:
+        k = round(t_s / step_s)
+        if abs(t_s / step_s - k) < _ON_GRID:
+            knots[k] = p_w
+            continue
+        for k in (floor(t_s / step_s), ceil(t_s / step_s)):
+            knots.setdefault(k, float(np.interp(k * step_s, times_s, powers_w, left=0.0)))
+    first = min(knots)
+    if knots[first] != 0.0:  # a first point that is not zero is reached within a step
+        if first:
+            knots[first - 1] = 0.0
+        else:
+            knots.setdefault(1, knots[0])
+            knots[0] = 0.0
+    return sorted(knots.items())

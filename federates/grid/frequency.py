@@ -136,7 +136,7 @@ class FrequencyResponse:
         self._scheduled_w = p_fixed_w + p_native_w
         self._damping_step = _DAMPING_STEP * model.native_damping_pu * p_native_w
         self._losses = sorted(model.losses, key=lambda loss: (loss.t_ns, loss.machine or "", loss.p_w))
-        self._lags = [g.stages for g in model.governors]
+        self._lags = [g.lags for g in model.governors]
         self._order = 4 + sum(map(len, self._lags))  # deviation, secondary, stages, imbalance, 1
         self._z = np.zeros(self._order)
         self._z[-1] = 1.0

@@ -13,8 +13,8 @@ class Governor:
     """A group of like governors and turbines.
 
     Speed -> power: dead band (continuous: no step at its edge), droop, limit to the headroom of the machines in service,
-    then `stages` (lead_s, lag_s) in series, (1 + lead s) / (1 + lag s). `secondary_share`: part of the secondary
-    control's power (weights; they need not add up to 1).
+    then `stages` (lead_s, lag_s) in series, (1 + lead s) / (1 + lag s); one of (0, 0) follows at once. `secondary_share`: part of
+    the secondary control's power (weights; they need not add up to 1).
     """
 
     name: str
@@ -32,6 +32,11 @@ class Governor:
                     f"governor {self.name!r}: a stage's lag must be at least {SHORTEST_LAG_S} s, or its lead and lag both 0; "
                     f"not {lag_s}"
                 )
+
+    @property
+    def lags(self) -> tuple[tuple[float, float], ...]:
+        """Its stages without those that follow at once: the ones that have a state."""
+        return tuple(stage for stage in self.stages if stage[1] > 0.0)
 
     @classmethod
     def steam_reheat(

@@ -20,8 +20,8 @@ class Condition:
 
 @dataclass(frozen=True)
 class Row:
-    """All of `when` for `delay_ns`: trip. trip: (feeder, how many of the like ones, None: all). required_w: what the row is to
-    relieve, 0 where nothing is required."""
+    """All of `when` for `delay_ns`: trip. trip: (feeder, how many of the like ones, None: all); a feeder that is named again has
+    more of them tripped. required_w: what the row is to relieve, 0 where nothing is required."""
 
     name: str
     when: tuple[Condition, ...]
@@ -37,6 +37,14 @@ class Row:
     def cause(self) -> str:
         """How the row is named as the cause of a trip."""
         return f"sls:{self.name}"
+
+    def trips(self) -> dict[str, int | None]:
+        """How many like feeders it trips by the name of the feeder, each once; None: all that are closed."""
+        total: dict[str, int | None] = {}
+        for feeder, number in self.trip:
+            before = total.get(feeder, 0)
+            total[feeder] = None if number is None or before is None else before + number
+        return total
 
 
 class Statuses(NamedTuple):

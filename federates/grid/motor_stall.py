@@ -8,6 +8,9 @@ motor runs as any other load does, until the voltage has been below `v_stall_pu`
 and heats: T_heat dtheta/dt = I^2 r - theta. Its thermal protection trips the motors of a load in proportion as theta goes from
 `heat_trip_from_pu` to `heat_trip_to_pu`; what has tripped stays off. A part of them, `restart_share`, turns again once the voltage
 has been above `v_restart_pu` for `t_restart_s`.
+
+Without supply a motor stands as at any voltage below `v_stall_pu`, and cools. When supply comes back it is stalled, and goes on
+from there as above: the model knows no start from rest, however long the supply was away.
 """
 
 from __future__ import annotations

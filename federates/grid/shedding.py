@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -42,9 +42,10 @@ class Action:
     """Something that takes load off: a stage of a scheme, a program, an operator's order.
 
     opens: breakers of the feeder, with everything behind them; feeders: so many of the like feeders at the head, whole; claims:
-    loads and DER by name and the share of each that it takes (1: all); v_set_pu: change of the set-point of the head's voltage
-    (CVR: 0 or below); cost: of ordering it, beside what is not served, in the unit of priorities; speed_s: from the order until it
-    is done.
+    loads and DER by name and the share of each that it takes (1: all); v_set_pu: change of the voltage set-points of the feeder
+    (CVR: 0 or below); lowers: by name, the share of what is left of a load or DER that this voltage takes off it, as a study found
+    it (below 0: it takes more); cost: of ordering it, beside what is not served, in the unit of priorities; weight: what a MWh that
+    it takes off costs, in the atom's priority; speed_s: from the order until it is done.
     """
 
     name: str
@@ -54,14 +55,18 @@ class Action:
     v_set_pu: float = 0.0
     cost: float = 0.0
     speed_s: float = 1.0
+    lowers: tuple[tuple[str, float], ...] = ()
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.name.partition(":")[0] not in SCHEMES:
             raise ValueError(f"action {self.name}: it begins with one of {', '.join(SCHEMES)}, as ufls:1")
         if any(not 0.0 < share <= 1.0 for _, share in self.claims):
             raise ValueError(f"action {self.name}: a claimed share lies above 0 and is at most 1")
-        if self.cost < 0.0 or self.speed_s < 0.0 or self.v_set_pu > 0.0:
-            raise ValueError(f"action {self.name}: cost and speed_s are not negative, v_set_pu is not positive")
+        if min(self.cost, self.speed_s, self.weight) < 0.0 or self.v_set_pu > 0.0:
+            raise ValueError(f"action {self.name}: cost, weight and speed_s are not negative, v_set_pu is not positive")
+        if self.lowers and (not self.v_set_pu or any(share > 1.0 for _, share in self.lowers)):
+            raise ValueError(f"action {self.name}: only a change of voltage lowers, and nothing by more than all of it")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +99,20 @@ class Atoms:
         self.p_w = np.array([atom.p_w for atom in self.atoms])
         self.is_load = np.array([atom.kind == "load" for atom in self.atoms], bool)
         self._take: dict[str, Floats] = {}
+        self._lower: dict[float, Floats] = {0.0: np.zeros(len(self.atoms))}
         for action in self.actions:
             if unknown := sorted(set(action.opens) - breakers):
                 raise ValueError(f"action {action.name} opens {', '.join(unknown)}, behind which there is no atom")
             take = np.array([1.0 if set(atom.behind) & set(action.opens) else 0.0 for atom in self.atoms])
-            for name, share in action.claims:
+            for name, _ in (*action.claims, *action.lowers):
                 if name not in index:
                     raise ValueError(f"action {action.name} claims {name}, and there is no such atom")
+            for name, share in action.claims:
                 take[index[name]] = max(take[index[name]], share)
             self._take[action.name] = take
+            lower = self._lower.setdefault(action.v_set_pu, np.zeros(len(self.atoms)))
+            for name, share in action.lowers:
+                lower[index[name]] = share
 
     @property
     def start(self) -> State:
@@ -138,6 +148,15 @@ class Atoms:
         """The share [n] of each atom that an action takes."""
         return self._take[action].copy()
 
+    def lower(self, v_set_pu: float) -> Floats:
+        """The share [n] of what is left of each atom that a set-point of one of the actions takes off it; KeyError for another."""
+        return self._lower[v_set_pu].copy()
+
+    def net_w(self, state: State) -> float:
+        """Load less generation of what is left, at the voltage of the state, W."""
+        there = self.closed(state) * state.left * (1.0 - self._lower[state.v_set_pu]) * self.p_w
+        return float(there[self.is_load].sum() - there[~self.is_load].sum())
+
     def shed_w(self, before: State, after: State) -> tuple[float, float]:
         """(load, generation) that went between two states, at snapshot power, W."""
         gone = (self.closed(before) * before.left - self.closed(after) * after.left) * self.p_w
@@ -170,7 +189,7 @@ class Atoms:
             sizes[name] = min(feeders, left)
             left -= sizes[name]
         sizes[""] = left
-        atoms, claims = list[Atom](), dict[str, list[tuple[str, float]]]()
+        atoms, claims, lowers = list[Atom](), dict[str, list[tuple[str, float]]](), dict[str, list[tuple[str, float]]]()
         for group, size in sizes.items():
             for k, atom in enumerate(self.atoms if size else ()):
                 behind = (*atom.behind, f"@{group}") if group else atom.behind
@@ -178,10 +197,12 @@ class Atoms:
                 for action in self.actions:
                     if share := self._take[action.name][k]:
                         claims.setdefault(action.name, []).append((atoms[-1].name, float(share)))
+                    if action.v_set_pu and (share := self._lower[action.v_set_pu][k]):
+                        lowers.setdefault(action.name, []).append((atoms[-1].name, float(share)))
         actions = [
-            Action(
-                action.name, (f"@{action.name}",) if sizes.get(action.name) else (), 0, tuple(claims.get(action.name, ())), 0.0,
-                action.cost, action.speed_s,
+            replace(
+                action, opens=(f"@{action.name}",) if sizes.get(action.name) else (), feeders=0,
+                claims=tuple(claims.get(action.name, ())), lowers=tuple(lowers.get(action.name, ())),
             )
             for action in self.actions
         ]  # fmt: skip

@@ -53,6 +53,8 @@ _UNSUPPORTED = (
     "ssc",
 )
 _Q_UNLIMITED_MVAR = 1e6
+_NO_LIMIT_MVA = 99_999.0
+"""What pandapower's converter writes for a transformer without a limit."""
 
 
 class NetworkError(ValueError):
@@ -263,6 +265,7 @@ def _assemble(source: str, net: pandapowerNet, base_v: NDArray[np.complex128]) -
             1e3 * (net.trafo.sn_mva * net.trafo.df / (np.sqrt(3.0) * net.trafo.vn_hv_kv)).to_numpy(dtype=float),
         )
     )
+    rating_a[len(net.line) :][net.trafo.sn_mva.to_numpy(dtype=float) >= _NO_LIMIT_MVA] = np.nan
     rating_a[~(rating_a > 0.0) | (rating_a >= 9.9e7)] = np.nan  # pandapower's converter writes 99999 kA for "no limit"
     generator_bus = np.concatenate((net.gen.bus, net.sgen.bus)).astype(np.int64)
     p_w = 1e6 * np.concatenate((net.gen.p_mw, net.sgen.p_mw)).astype(float)

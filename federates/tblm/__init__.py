@@ -10,7 +10,10 @@
     assembly   all of it put together for one bus
     capability P-Q regions; dispatch the stack of what the bus can give, and at what cost; flexibility both, in the document
     emergency_model, emergency, emergency_section   the emergency part: its form, phase and ledger, how it is put together
+    der_account  what each DER no longer delivers of what it did in calm, by name: for the ledger
     armed      what load shedding has armed: composes the study applications of `federates.dms`
+    priorities what an action of an emergency costs
+    under_voltage  the EMS's equivalent of the transmission system, and what shedding does to the voltage
     overlap    what an action is worth after others, on atoms
     virtual_soe  the sequence of events that a course of V and f would start, against the one that happened
     uncertainty, bands   how far a power may be off, and why

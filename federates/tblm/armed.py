@@ -7,7 +7,7 @@ Composes the study applications: `dms.ufls` for stages, `dms.sls` for special sc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from federates.grid.shedding import Action, Atom, Atoms, FeederBank
 from federates.tblm import emergency_model as record
 from federates.tblm.model import Tblm, evaluate, evaluate_slopes
 from federates.tblm.overlap import Overlap, study_response
+from federates.tblm.priorities import Priorities
 from federates.tblm.study import Study
 
 _UNDER = 1e-3  # Hz and pu: a relay acts below its pickup, where DER of the same threshold have tripped too
@@ -29,7 +30,9 @@ _UFLS_S = 0.2  # until a relay has shed, about; orders take what their program s
 class Program:
     """Something beside relays that takes load off: a DR program, interruptible customers, CVR, a breaker inside the feeder.
 
-    name: `dr:homes` and the like; load_class: whose loads it claims, None: everybody's; share: of each; the rest as in
+    name: `dr:homes` and the like; load_class: whose loads it claims, None: everybody's; share: of each, and participation: the part
+    of them who take part when they are asked, so that the product is what is reckoned with; v_set_pu: change of the
+    set-points of all regulators of the feeder, the head's first, so that taps keep their differences; the rest as in
     `shedding.Action`.
     """
 
@@ -40,16 +43,23 @@ class Program:
     v_set_pu: float = 0.0
     cost: float = 0.0
     speed_s: float = 60.0
+    participation: float = 0.8
+
+    @property
+    def expected(self) -> float:
+        """The share of each load that is reckoned with."""
+        return self.share * self.participation
 
 
 @dataclass(frozen=True)
 class Plans:
-    """What exists at a bus. feeder: how special schemes name its feeders; rows: those that trip them."""
+    """What exists at a bus. feeder: how special schemes name its feeders; rows: those that trip them; priorities: what it costs."""
 
     stages: tuple[Stage, ...] = ()
     feeder: str = ""
     rows: tuple[Row, ...] = ()
     programs: tuple[Program, ...] = ()
+    priorities: Priorities = field(default_factory=Priorities)
 
     @property
     def any(self) -> bool:
@@ -82,11 +92,11 @@ def stages(plans: Plans, tblm: Tblm, closed: int) -> tuple[record.ArmedStage, ..
         share = now.feeders / max(closed, 1)
         found.append(_armed(now, share * float(evaluate(curve, v, f).p_w)))
     for row in plans.rows:
-        (number,) = (n for feeder, n in row.trip if feeder == plans.feeder)
+        number = row.trips()[plans.feeder]
         feeders = closed if number is None else min(number, closed)
         powers = feeders * here.load_w, feeders * here.der_w, feeders * here.p_w
         # a row that trips feeders elsewhere too cannot be judged from here: the EMS has all of its parts
-        alone = all(feeder == plans.feeder for feeder, _ in row.trip)
+        alone = set(row.trips()) == {plans.feeder}
         alarm = sls.relief(row, {plans.feeder: here})[1] if alone else ""
         found.append(_armed(ufls.Armed(row.cause, here.name, feeders, *powers), powers[2], alarm))
     return tuple(found)
@@ -98,19 +108,27 @@ def _armed(now: ufls.Armed, at_pickup_w: float, alarm: str = "") -> record.Armed
 
 def actions(plans: Plans, study: Study, armed: Sequence[record.ArmedStage]) -> list[Action]:
     """Stages that open whole feeders, and programs on loads of the feeder."""
-    feeder = study.feeder
-    found = [Action(a.stage, feeders=a.feeders, speed_s=_UFLS_S, cost=0.0) for a in armed if a.feeders and a.stage.startswith("u")]
+    feeder, weight = study.feeder, plans.priorities.weight
+    found = [
+        Action(a.stage, feeders=a.feeders, speed_s=_UFLS_S, weight=weight(a.stage))
+        for a in armed
+        if a.feeders and a.stage.startswith("u")
+    ]
     for program in plans.programs:
         claims = tuple(
-            (name, program.share)
+            (name, program.expected)
             for name, of in zip(feeder.load_names, feeder.load_class, strict=True)
-            if program.share and program.load_class in (None, of)
+            if program.expected and program.load_class in (None, of)
         )
-        found.append(Action(program.name, program.opens, 0, claims, program.v_set_pu, program.cost, program.speed_s))
+        found.append(
+            Action(
+                program.name, program.opens, 0, claims, program.v_set_pu, program.cost, program.speed_s, weight=weight(program.name)
+            )
+        )  # fmt: skip
     return found
 
 
-def atoms(study: Study, chosen: Sequence[Action], closed: int, v_pu: float, f_hz: float) -> Atoms:
+def atoms(study: Study, chosen: Sequence[Action], closed: int, v_pu: float, f_hz: float, priorities: Priorities) -> Atoms:
     """Loads and DER of the study's feeder at its snapshot (`Study.begin`), behind the breakers that actions open."""
     feeder = study.feeder
     study.fast(v_pu, f_hz)
@@ -121,7 +139,10 @@ def atoms(study: Study, chosen: Sequence[Action], closed: int, v_pu: float, f_hz
                 behind.setdefault(name, []).append(line)
     load_w = feeder.load_power()[0].tolist()
     der_w = feeder.der_power()[0].tolist() if feeder.der_names else []
-    loads = (Atom(n, "load", p, tuple(behind.get(n, ()))) for n, p in zip(feeder.load_names, load_w, strict=True))
+    loads = (
+        Atom(n, "load", p, tuple(behind.get(n, ())), priorities.of_load(n, of))
+        for n, of, p in zip(feeder.load_names, feeder.load_class, load_w, strict=True)
+    )
     ders = (Atom(n, "der", p, tuple(behind.get(n, ()))) for n, p in zip(feeder.der_names, der_w, strict=True))
     return Atoms((*loads, *ders), chosen, closed)
 
@@ -132,7 +153,7 @@ def overlap(study: Study, plans: Plans, armed: Sequence[record.ArmedStage], tblm
     if not chosen or not closed:
         return None
     at = tblm.operating_point
-    there = atoms(study, chosen, closed, at.V_pu, at.f_Hz)
+    there = atoms(study, chosen, closed, at.V_pu, at.f_Hz, plans.priorities)
     return Overlap(there, study_response(study, there, at.V_pu, at.f_Hz))
 
 
@@ -154,11 +175,14 @@ def plan_record(found: Overlap, deficit_w: float, within_s: float, scale: float)
     """Actions that relieve the bus of `deficit_w` within `within_s`, each sequence valued with the network's answer in it."""
 
     def worth(names: Sequence[str]) -> float:
-        return scale * sum(effect.net_w for effect in found.sequence(names))
+        return sum(effect.net_w for effect in found.sequence(names))
 
-    spread = found.atoms.spread_out()
-    chosen = cea.plan(spread, [cea.Deficit(deficit_w / scale, within_s)], worth=lambda names: worth(names) / scale)
-    return record.ActionPlan(deficit_w, within_s, chosen.actions, _watts(scale * chosen.net_w), chosen.met, chosen.method)
+    spread = found.answered().spread_out()
+    # an hour of the solved feeders is `scale` hours of what is measured: so costs are of the bus, and ordering costs once
+    chosen = cea.plan(spread, [cea.Deficit(deficit_w / scale, within_s)], hours=scale, worth=worth)
+    each = tuple(_watts(scale * effect.net_w) for effect in found.sequence(chosen.actions))
+    net_w, cost = _watts(scale * chosen.net_w), float(np.round(chosen.cost, 6))
+    return record.ActionPlan(deficit_w, within_s, chosen.actions, each, net_w, cost, chosen.met, chosen.method)
 
 
 def _watts(value: float) -> float:

@@ -25,6 +25,7 @@ from federates.runtime.federate import MS_NS, S_NS, Step
 from federates.runtime.port import NEVER_NS, Inputs, Outputs, Port
 from federates.tblm.armed import Plans
 from federates.tblm.assembly import Assembler
+from federates.tblm.bands import HeadTelemetry
 from federates.tblm.curves import CurveOptions
 from federates.tblm.emergency import Surroundings
 from federates.tblm.emergency_section import EmergencySection
@@ -42,7 +43,8 @@ class TblmParams:
     their order (None without sites). like_feeders: how many like feeders the bus carries. s_base_va: base of tolerances and
     errors; None: like_feeders times the file's load. horizon_ns: how long a document may be used. deviation_pct: measured bus P
     off the fast curve by this much of S_base, `deviation_scans` polls running, makes a rebuild. flexibility: None leaves capability
-    and dispatch stack out. thresholds: when an emergency begins and ends, the transmission system's own.
+    and dispatch stack out. thresholds: when an emergency begins and ends, the transmission system's own. head: data sheet of the
+    points that measure the bus.
     """
 
     name: str
@@ -64,6 +66,7 @@ class TblmParams:
     plans: Plans = field(default_factory=Plans)
     surroundings: Surroundings = field(default_factory=Surroundings)
     thresholds: EmergencyThresholds = field(default_factory=EmergencyThresholds)
+    head: HeadTelemetry = field(default_factory=HeadTelemetry)
 
     def __post_init__(self) -> None:
         if self.like_feeders < 1:
@@ -105,6 +108,7 @@ class TblmBuilder:
             "feeders_closed": ("1", ()),
             "tap": ("1", feeder.reg_names), "capacitor": ("1", feeder.capacitor_names), "switch": ("1", feeder.switch_names),
             "der_p_w": ("W", ders), "der_q_var": ("var", ders), "der_status": ("1", ders), "der_available_w": ("W", ders),
+            "der_soc_wh": ("Wh", params.der.storage(ders) if params.der else ()),
             "load_p_w": ("W", loads), "load_q_var": ("var", loads), "coverage": ("1", ("bus",)),
         }  # fmt: skip
         vectors = tuple(Port(n, unit, ids, _PORT_DOC.get(n, "")) for n, (unit, ids) in layout.items() if ids or n in _SCALARS)
@@ -114,13 +118,23 @@ class TblmBuilder:
             Port("soe", doc="sequence-of-events rows as SCADA delivered them", kind="event"),
             Port("ack", doc="EMS: {bus, seq, accepted, reason}, of this bus and of others", kind="event"),
             Port("request", doc="asks for a document now; any payload", kind="event"),
+            Port(
+                "equivalent", doc="EMS: the transmission system as this bus sees it, {buses: {bus: {e_pu, ...}}}", kind="document"
+            ),
         )
         self.outputs: Sequence[Port] = (
             Port("tblm", ids=bus, doc="the TBLM of the bus", kind="document"),
             Port("verification", ids=bus, doc="full solves beside a document's curves: {bus, seq, points}", kind="document"),
         )
         self._emergency = EmergencySection(
-            params.plans, params.model.base_hz, params.surroundings, params.like_feeders, params.thresholds
+            params.plans,
+            params.model.base_hz,
+            params.surroundings,
+            params.like_feeders,
+            params.thresholds,
+            ders,
+            params.bus,
+            params.head,
         )
         self._watched: dict[str, Trigger] = {
             **dict.fromkeys(feeder.switch_names, "topology"),

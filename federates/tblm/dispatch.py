@@ -20,6 +20,8 @@ from federates.tblm.capability.space import Flow, Space
 Floats = NDArray[np.float64]
 Direction = Literal["up", "down"]
 
+LASTS_S = 900.0
+"""For so long storage holds what it offers where its terms say nothing: the longest delivery class."""
 _ORDERINGS = 4
 _HALVINGS = 12
 _LEAST = 0.01  # of a block: less than this within the limits is no block
@@ -28,8 +30,8 @@ _LEAST = 0.01  # of a block: less than this within the limits is no block
 @dataclass(frozen=True)
 class Terms:
     """On what terms a resource moves. cost_up, cost_down: per MWh at its terminals, None: not offered. ramp_w_per_s: of one
-    resource. duration_s, energy_wh: how long, how much; None: not bounded. rebound: part of the energy that comes back
-    afterwards."""
+    resource. duration_s, energy_wh: how long, how much; None: not bounded, but storage must hold for `LASTS_S`. rebound: part of
+    the energy that comes back afterwards."""
 
     cost_up: float | None = None
     cost_down: float | None = None
@@ -103,7 +105,7 @@ def _groups(space: Space, terms: Sequence[Terms | None], direction: Direction) -
     for (own, notice_s), members in by_terms.items():
         step = np.zeros(space.m)
         for k in members:
-            r = space.moved[k]
+            r = space.moved[k].at("P50", own.duration_s or LASTS_S)
             now = min(max(r.p_now_w, r.p_min_w), r.p_max_w)
             # at its reactive power of now a resource has not its whole rating left
             most = float(np.sqrt(max(r.s_va**2 - r.q_now_var**2, 0.0))) if r.q_per_p is None else r.s_va / np.hypot(1.0, r.q_per_p)

@@ -7,13 +7,14 @@ control centre that hears late has a ledger that is late; `t_ns` of an entry is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from federates.grid.cold_load import cold_load_factor, cold_load_of
 from federates.grid.emergency import EmergencyDetector, EmergencyThresholds
+from federates.tblm.der_account import DerAccount
 from federates.tblm.emergency_model import Block, ColdLoad, Ledger, LedgerEntry, Phase, SequenceEvent
 from federates.tblm.model import Curve, Tblm, evaluate
 
@@ -41,6 +42,19 @@ class _Open:
     since_ns: int
     load_w: float
     net_w: float
+    der_w: float
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Feeders that opened, or came back, together. Of each: lost_w: what its DER delivered in calm and did not when it opened;
+    all_w: what they do not without any in service; net_w: what it drew."""
+
+    feeders: int
+    t_ns: int
+    lost_w: float
+    all_w: float
+    net_w: float
 
 
 @dataclass
@@ -67,7 +81,7 @@ class Tracker:
         self._began: _Began | None = None
         self._entries: list[LedgerEntry] = []
         self._opened: list[_Open] = []
-        self._der_lost: list[tuple[int, float]] = []  # (when, W of the solved feeder)
+        self._ders = DerAccount()
         self._calm: _Began | None = None
         self._fresh = False
         self.actual: list[SequenceEvent] = []
@@ -89,17 +103,16 @@ class Tracker:
                 cause, feeders = str(row.get("cause", "")), int(row["feeders"])
                 net, load, der = (float(row.get(key, 0.0)) for key in ("p_w", "load_w", "der_w"))
                 self._entries.append(LedgerEntry(t_ns, cause, feeders, net, load, der))
-                self._opened.append(_Open(cause, feeders, t_ns, load / feeders, net / feeders))
+                self._opened.append(_Open(cause, feeders, t_ns, load / feeders, net / feeders, der / feeders))
                 self._note(t_ns, cause, "open", -net)
                 told = True
             elif event == _CLOSED:
                 self._close(t_ns, str(row.get("cause", "")), int(row["feeders"]))
                 told = True
-            elif event == _DER_TRIP and closed:
-                lost = float(row.get("p_before_w", 0.0))
-                self._der_lost.append((t_ns, lost))
-                self._note(t_ns, str(row.get("der")), "trip", closed * lost)
-                told = told or lost > 0.0
+            elif (lost := self._ders.hear(row)) is not None and closed:
+                if event == _DER_TRIP:
+                    self._note(t_ns, str(row.get("der")), "trip", closed * lost)
+                told = told or lost != 0.0
             elif event in ("capacitor", "tap"):
                 self._note(t_ns, str(row.get("capacitor") or row.get("regulator")), event, 0.0)
         return told
@@ -113,17 +126,25 @@ class Tracker:
         while feeders and self._opened:
             last = self._opened[-1]
             back = min(last.feeders, feeders)
-            self._entries.append(LedgerEntry(t_ns, cause or last.cause, -back, -back * last.net_w, -back * last.load_w, 0.0))
+            powers = (-back * w for w in (last.net_w, last.load_w, last.der_w))
+            self._entries.append(LedgerEntry(t_ns, cause or last.cause, -back, *powers))
             self._note(t_ns, cause or last.cause, "close", back * last.net_w)
             last.feeders -= back
             feeders -= back
             if not last.feeders:
                 self._opened.pop()
 
-    def look(self, t_ns: int, p_w: float, v_pu: float, f_hz: float, closed: int, last: Tblm | None) -> Phase:
-        """Take the bus as SCADA shows it; values that are not finite leave the phase as it is."""
+    def measured(self, samples: Iterable[tuple[str, int, float]]) -> None:
+        """Take telemetry of the solved feeder's DER: (name, when measured, W delivered)."""
+        self._ders.measured(samples)
+
+    def look(
+        self, t_ns: int, p_w: float, v_pu: float, f_hz: float, closed: int, last: Tblm | None, seen_ns: int | None = None
+    ) -> Phase:
+        """Take the bus as SCADA shows it, its power measured at `seen_ns` (None: now); values that are not finite leave the phase
+        as it is."""
         was = self.phase
-        last_ns = self._entries[-1].t_ns if self._entries else -self.thresholds.hold_ns
+        last_ns = max((entry.t_ns for entry in self._entries), default=-self.thresholds.hold_ns)
         self._fresh = t_ns - last_ns < self.thresholds.hold_ns
         if np.isfinite([v_pu, f_hz]).all():
             self._detector.update(t_ns, f_hz, 0.0, v_pu)
@@ -131,36 +152,67 @@ class Tracker:
         if self.phase == "before" and known:
             assert last is not None
             if was != "before":  # it is over: the next one has a ledger of its own
-                self._entries, self._der_lost, self._began, self.actual = [], [], None, []
+                self._entries, self._began, self.actual = [], None, []
             self._calm = _Began(p_w, v_pu, f_hz, closed, last.curve("fast"))
-            # What tripped while all was calm is in the measured power by now: no part of what an emergency takes.
-            self._der_lost = [(at_ns, w) for at_ns, w in self._der_lost if t_ns - at_ns < self.thresholds.hold_ns]
+            self._ders.calm(t_ns if seen_ns is None else seen_ns)
         elif self._began is None:
             self._began = self._calm
         return self.phase
 
-    def ledger(self, p_w: float, v_pu: float, f_hz: float, closed: int, seen_ns: int) -> Ledger | None:
+    def ledger(self, p_w: float, v_pu: float, f_hz: float, seen_ns: int) -> Ledger | None:
         """Where the power of before is, with the bus as measured at `seen_ns`. None before an emergency, where the bus was not seen
         before it, and as long as it has not been measured since the last entry."""
         began = self._began
-        if self._entries and seen_ns < self._entries[-1].t_ns:
+        if any(seen_ns < entry.t_ns for entry in self._entries):
             return None
         if began is None or not np.isfinite([p_w, v_pu, f_hz]).all():
             return None
         now, then = _smooth(began, v_pu, f_hz), float(evaluate(began.curve, began.v_pu, began.f_hz).p_w)
+        count = max(began.feeders, 1)
+        opened, closed, der_lost = self._feeders(began.feeders, seen_ns)
         # Feeders that opened answered V and f until they did: their entries carry what they drew at that moment.
-        each = (then - now) / max(began.feeders, 1)
-        gone = sum(began.p_w / max(began.feeders, 1) * e.feeders - e.P_net_W for e in self._entries)
-        response = closed * each + gone + sum(e.feeders * self._der_lost_by(e.t_ns) for e in self._entries)
+        response = closed * (then - now) / count
+        for group in opened:
+            response += group.feeders * (began.p_w / count + group.lost_w - group.net_w)
+            der_lost += group.feeders * group.lost_w
         shed = sum(entry.P_net_W for entry in self._entries)
-        der_lost = closed * self._der_lost_by(seen_ns) + sum(e.feeders * self._der_lost_by(e.t_ns) for e in self._entries)
         unexplained = began.p_w - p_w - shed + der_lost - response
         scale = max(abs(began.p_w), 1.0)
         return Ledger(began.p_w, p_w, tuple(self._entries[-_MOST_EVENTS:]), der_lost, response, 100.0 * unexplained / scale)
 
-    def _der_lost_by(self, t_ns: int) -> float:
-        """DER of a feeder that had tripped by t, W."""
-        return sum(w for at_ns, w in self._der_lost if at_ns <= t_ns)
+    def _feeders(self, closed: int, until_ns: int) -> tuple[list[_Group], int, float]:
+        """What has become of the feeders by then: those that are open, how many are closed, and what the DER of these have lost.
+
+        The DER of a feeder in service are as the solved one's, of which the field reports. One that came back beside others that
+        stayed in service has none of them yet (`der_return_s`); the first that came back to a dead bus are the solved one's own.
+        """
+        opened: list[_Group] = []
+        back: list[_Group] = []
+        returned_dead_ns = -1
+        for entry in sorted(self._entries, key=lambda e: e.t_ns):
+            t_ns, lost_w = entry.t_ns, self._ders.lost_w(entry.t_ns)
+            if entry.feeders > 0:
+                mean_w = lost_w + self._missing_w(back, t_ns, lost_w) / max(closed, 1)
+                each_w = entry.P_net_W / entry.feeders, entry.P_der_W / entry.feeders
+                opened.append(_Group(entry.feeders, t_ns, mean_w, lost_w + each_w[1], each_w[0]))
+                closed -= entry.feeders
+                _take(back, entry.feeders)
+                if closed <= 0:
+                    back.clear()
+                continue
+            if closed <= 0:
+                returned_dead_ns = t_ns
+            came = _take(opened, -entry.feeders)
+            if t_ns != returned_dead_ns:
+                back += [replace(group, t_ns=t_ns) for group in came]
+            closed -= entry.feeders
+        lost_w = self._ders.lost_w(until_ns)
+        return opened, closed, closed * lost_w + self._missing_w(back, until_ns, lost_w)
+
+    def _missing_w(self, back: Sequence[_Group], t_ns: int, lost_w: float) -> float:
+        """Beyond what the DER of every feeder in service have lost, what those that came back are without."""
+        return_ns = self.surroundings.der_return_s * S_NS
+        return sum(group.feeders * (group.all_w - lost_w) for group in back if t_ns - group.t_ns < return_ns)
 
     def blocks(self, t_ns: int, q_of_p: float) -> tuple[Block, ...]:
         """Feeders that are open, the last opened first, and what each block would take if it were closed now. q_of_p: var per W of
@@ -178,6 +230,19 @@ class Tracker:
             block.cause, block.feeders, block.feeders * block.net_w, factor * normal, factor * normal * q_of_p, around.der_return_s,
             ColdLoad(out_s, around.temperature_c, factor, curve.hold_s, curve.decay_s),
         )  # fmt: skip
+
+
+def _take(groups: list[_Group], feeders: int) -> list[_Group]:
+    """Take so many from the last groups, and give them, the last first."""
+    taken = []
+    while feeders and groups:
+        last = groups.pop()
+        gone = min(last.feeders, feeders)
+        feeders -= gone
+        taken.append(replace(last, feeders=gone))
+        if last.feeders > gone:
+            groups.append(replace(last, feeders=last.feeders - gone))
+    return taken
 
 
 def _smooth(began: _Began, v_pu: float, f_hz: float) -> float:

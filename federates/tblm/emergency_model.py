@@ -45,7 +45,7 @@ class Ledger:
     initial_W: Annotated[float, "drawn when the emergency began"]
     served_W: Annotated[float, "drawn now"]
     entries: tuple[LedgerEntry, ...]
-    P_der_lost_W: Annotated[float, "generation of DER that tripped on feeders while they were in service"]
+    P_der_lost_W: Annotated[float, "generation of DER that left service while their feeder was in it, less what of it is back"]
     P_response_W: Annotated[float, "fall of feeders in service by voltage and frequency, as the fast curve has it"]
     residual_pct: Annotated[float, "% of initial load that none of these explains"]
 
@@ -92,7 +92,9 @@ class ActionPlan:
     deficit_W: float
     within_s: float
     actions: Annotated[tuple[str, ...], "in the order in which they take effect"]
-    P_net_W: float
+    P_each_W: Annotated[tuple[float, ...], "what each relieves after those before it; below 0: the bus draws more"]
+    P_net_W: Annotated[float, "what they relieve together"]
+    cost: Annotated[float, "priority-weighted MWh not taken in an hour, and what ordering costs"]
     met: bool
     method: Literal["milp", "greedy"]
 
@@ -131,6 +133,50 @@ class Sequence:
 
 
 @dataclass(frozen=True)
+class Equivalent:
+    """The transmission system behind the bus, as its EMS told: a source behind an impedance, all other load of the system in it."""
+
+    t_ns: Annotated[int, "of the telemetry that it was made from"]
+    E_pu: float
+    R_pu: float
+    X_pu: float
+    S_base_VA: Annotated[float, "base of R and X"]
+    error_pu: Annotated[float, "largest voltage that it misses of the EMS's power flows with the bus's load from all to nothing"]
+
+
+@dataclass(frozen=True)
+class VoltageStep:
+    """A stage that opens, and the voltage of the bus right before and right after, and when regulators have brought load back."""
+
+    stage: str
+    t_s: Annotated[float, "since the voltage fell"]
+    feeders: int
+    V_before_pu: float
+    V_after_pu: float
+    V_settled_pu: float
+
+
+@dataclass(frozen=True)
+class VoltageFall:
+    """What happens if the transmission system takes the bus down to a voltage and leaves it there."""
+
+    cause: Annotated[str, "uvls:1 and the like: just under the pickup of that stage; measured: as it is; outage: and the branch"]
+    V_pu: Annotated[float, "with every feeder in service that is in it now"]
+    steps: Annotated[tuple[VoltageStep, ...], "stages that open, in order; each sees what those before it did to the voltage"]
+    spared: Annotated[tuple[str, ...], "stages that pick up and drop out, since those before them have raised the voltage"]
+    failed: Annotated[str, "why nothing can be said; empty where it can"]
+
+
+@dataclass(frozen=True)
+class UnderVoltage:
+    """Under-voltage stages with the transmission system's answer in them."""
+
+    equivalent: Annotated[Equivalent, "as it is"]
+    after_outage: Annotated[Equivalent | None, "after the outage that takes the bus lowest; null: none studied has a solution"]
+    falls: tuple[VoltageFall, ...]
+
+
+@dataclass(frozen=True)
 class Driver:
     """What an uncertainty comes from."""
 
@@ -161,3 +207,4 @@ class Emergency:
     blocks: Annotated[tuple[Block, ...], "feeders that are open, in the order in which they would come back"]
     sequence: Sequence | None
     bands: tuple[UncertainPower, ...]
+    under_voltage: Annotated[UnderVoltage | None, "null: no such stages, or no equivalent from the EMS that holds"]

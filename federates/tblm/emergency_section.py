@@ -12,13 +12,15 @@ from federates.dms import uvls
 from federates.grid.emergency import EmergencyThresholds
 from federates.grid.feeder import FeederError
 from federates.runtime.port import Inputs
-from federates.tblm import armed, bands, virtual_soe
+from federates.tblm import armed, bands, under_voltage, virtual_soe
 from federates.tblm.armed import Plans
+from federates.tblm.bands import HeadTelemetry
 from federates.tblm.emergency import Surroundings, Tracker
-from federates.tblm.emergency_model import ActionPlan, Emergency, Overlap, Sequence
+from federates.tblm.emergency_model import ActionPlan, Emergency, Overlap, Sequence, UnderVoltage
 from federates.tblm.model import Tblm
 from federates.tblm.snapshot import FeederSnapshot
 from federates.tblm.study import Base, Study, StudyError
+from federates.tblm.under_voltage import Outside
 from federates.tblm.virtual_soe import Course
 
 _MOST_EVENTS = 48  # of each list: a document has at most 64 KiB
@@ -30,13 +32,25 @@ LONGEST_COURSE_S = 600.0
 class EmergencySection:
     """Keeps phase, ledger and what was asked for, of one bus with `count` like feeders.
 
-    A request may carry `course` {t_s, v_pu, f_hz}: what would happen on it, kept beside what then does; and `deficit_w` with
-    `within_s`: which actions meet it.
+    A request may carry `course` {t_s, v_pu, f_hz, as_given}: what would happen on it, kept beside what then does; and `deficit_w`
+    with `within_s`: which actions meet it. Voltages move with what is shed as the EMS's equivalent has it.
     """
 
-    def __init__(self, plans: Plans, f0_hz: float, surroundings: Surroundings, count: int, thresholds: EmergencyThresholds) -> None:
-        self.plans, self.count = plans, count
+    def __init__(
+        self,
+        plans: Plans,
+        f0_hz: float,
+        surroundings: Surroundings,
+        count: int,
+        thresholds: EmergencyThresholds,
+        der_names: tuple[str, ...] = (),
+        bus: str = "",
+        head: HeadTelemetry | None = None,
+    ) -> None:
+        """der_names: of the feeder, in the order of their telemetry."""
+        self.plans, self.count, self._der_names = plans, count, der_names
         self._f0_hz, self._surroundings, self._thresholds = f0_hz, surroundings, thresholds
+        self._outside, self._head = Outside(bus), head or HeadTelemetry()
         self.reset()
 
     def reset(self) -> None:
@@ -48,6 +62,7 @@ class EmergencySection:
         self._overlap: Overlap | None = None
         self._plan: ActionPlan | None = None
         self.refused: list[str] = []
+        self._outside.reset()
 
     def due(self, last: Tblm) -> bool:
         """Whether the ledger goes out at every look, as it does while an emergency lasts."""
@@ -58,15 +73,21 @@ class EmergencySection:
         closed = snapshot.feeders_closed(self.count)
         told = self.tracker.hear((event.payload for event in inputs["soe"]), closed)
         seen = (snapshot.total("bus_p_w"), snapshot.scalar("bus_v_pu"), snapshot.scalar("f_hz"))
-        self.tracker.look(t_ns, *seen, closed, last)
+        if self._der_names:
+            powers, times_ns = snapshot.known("der_p_w").tolist(), snapshot.samples["der_p_w"].times_ns.tolist()
+            samples = zip(self._der_names, times_ns, powers, strict=True)
+            self.tracker.measured(sample for sample in samples if np.isfinite(sample[2]))
+        self.tracker.look(t_ns, *seen, closed, last, snapshot.oldest_ns(("bus_p_w",)))
         for event in inputs["request"]:
             self._asked(event.payload)
+        self._outside.hear(inputs["equivalent"])
         return told
 
     def _asked(self, payload: Mapping[str, Any]) -> None:
         try:
             if given := payload.get("course"):
-                course = Course(*(tuple(float(x) for x in given[key]) for key in ("t_s", "v_pu", "f_hz")))
+                t_s, v_pu, f_hz = (tuple(float(x) for x in given[key]) for key in ("t_s", "v_pu", "f_hz"))
+                course = Course(t_s, v_pu, f_hz, bool(given.get("as_given", False)))
                 if course.t_s[-1] > LONGEST_COURSE_S:
                     raise ValueError(f"a course of {course.t_s[-1]:g} s; give at most {LONGEST_COURSE_S:g} s")
                 self._course = course
@@ -93,15 +114,18 @@ class EmergencySection:
             if self._deficit is not None:
                 self._plan = armed.plan_record(found, *self._deficit, scale) if found else None
             if course is not None:
-                events = virtual_soe.virtual(study, base, self.plans.stages, course, closed, scale)
+                moved = under_voltage.moved(tblm, self._outside.at(snapshot.t_ns), closed)
+                events = virtual_soe.virtual(study, base, self.plans.stages, course, closed, scale, moved=moved)
                 seen = uvls.expected(tblm.bus.name, self.plans.stages, virtual_soe.samples(course))
                 self._expected, self._walked = Sequence(events[:_MOST_EVENTS], (), seen.fidvr, seen.too_fast), course
         except (StudyError, FeederError, ValueError) as error:
             reasons = [*reasons, f"emergency study failed: {error}"]
+        if self._outside.refused:
+            reasons = [*reasons, self._outside.refused]
         if reasons:
             tblm = replace(tblm, quality=replace(tblm.quality, reasons=(*tblm.quality.reasons, *reasons)))
-        powers = bands.of(study, base, snapshot, tblm, self.plans.programs, stages)
-        part = Emergency(self.tracker.phase, stages, self._overlap, self._plan, None, (), self._expected, powers)
+        powers = bands.of(study, base, snapshot, tblm, self.plans.programs, stages, self._head)
+        part = Emergency(self.tracker.phase, stages, self._overlap, self._plan, None, (), self._expected, powers, None)
         return self.refreshed(replace(tblm, emergency=part), snapshot)
 
     def refreshed(self, tblm: Tblm, snapshot: FeederSnapshot) -> Tblm:
@@ -109,7 +133,6 @@ class EmergencySection:
         part = tblm.emergency
         if part is None:
             return tblm
-        closed = snapshot.feeders_closed(self.count)
         seen = (snapshot.total("bus_p_w"), snapshot.scalar("bus_v_pu"), snapshot.scalar("f_hz"))
         seen_ns = snapshot.oldest_ns(("bus_p_w",))
         made = tblm.native_vs_der
@@ -120,11 +143,23 @@ class EmergencySection:
             emergency=replace(
                 part,
                 phase=self.tracker.phase,
-                ledger=self.tracker.ledger(*seen, closed, seen_ns),
+                ledger=self.tracker.ledger(*seen, seen_ns),
                 blocks=self.tracker.blocks(snapshot.t_ns, q_of_p),
                 sequence=sequence,
+                under_voltage=self._under_voltage(tblm, snapshot),
             ),
         )
+
+    def _under_voltage(self, tblm: Tblm, snapshot: FeederSnapshot) -> UnderVoltage | None:
+        v_pu, opened = snapshot.scalar("bus_v_pu"), set[str]()
+        for event in self.tracker.actual:
+            (opened.add if event.event == "open" else opened.discard)(event.device)
+            if event.event in ("open", "close") and snapshot.oldest_ns(("bus_v_pu",)) < event.t_ns:
+                v_pu = np.inf  # measured with what has moved since: it says nothing of what is closed now
+        if not np.isfinite(v_pu):
+            v_pu = np.inf
+        closed, told = snapshot.feeders_closed(self.count), self._outside.at(snapshot.t_ns)
+        return under_voltage.foreseen(self.plans.stages, opened, tblm, closed, v_pu, told)
 
     def _compared(self) -> Sequence | None:
         actual = tuple(self.tracker.actual[:_MOST_EVENTS])

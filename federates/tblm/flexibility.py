@@ -2,7 +2,8 @@
 
 On a feeder of its own: what it tries moves taps and capacitors, and must not touch the feeder of the curves. What DER may do is
 taken from their settings and from what telemetry says is available; the quantiles of that follow a normal distribution around it,
-the same for all at once, because one sky is over all of them.
+the same for all at once, because one sky is over all of them. Storage gives and takes what its energy bears for as long as a
+delivery class lasts; where its energy is not known, nothing of it is counted on (P10).
 """
 
 from __future__ import annotations
@@ -98,6 +99,9 @@ class FlexibilityStudy:
         if s is None:
             return []
         p_now, q_now = np.nan_to_num(base.der_p_w), np.nan_to_num(base.der_q_var)
+        stored = np.full(len(self.feeder.der_names), np.nan)
+        if base.storage_wh is not None and base.storage_wh.size:
+            stored[s.NP_TYPE == DerType.STORAGE] = base.storage_wh
         for k, name in enumerate(self.feeder.der_names):
             rating, p_rated = float(s.NP_VA_MAX[k]), float(s.NP_P_MAX[k])
             if not base.der_in_service[k]:
@@ -105,14 +109,30 @@ class FlexibilityStudy:
                 continue
             q_low, q_high = -float(s.NP_Q_MAX_ABS[k]), float(s.NP_Q_MAX_INJ[k])
             if s.NP_TYPE[k] == DerType.STORAGE:
-                lowest, p10, p50, p90 = -float(s.NP_P_MAX_CHARGE[k]), p_rated, p_rated, p_rated
+                lowest, p50, p90 = -float(s.NP_P_MAX_CHARGE[k]), p_rated, p_rated
+                up, down = self._energy(k, float(stored[k]))
+                p10 = p_rated if np.isfinite(up) else 0.0  # what nobody has told of may be empty
             else:
+                up = down = np.inf
                 lowest, p50 = 0.0, min(max(float(base.der_available_w[k]), 0.0), p_rated)
                 spread = _P10_SIGMAS * self.params.sigma * p50
                 p10, p90 = max(p50 - spread, 0.0), min(p50 + spread, p_rated)
             now = float(p_now[k]) if np.isfinite(base.der_p_w[k]) else p50
-            out.append(Resource(name, lowest, p50, rating, q_low, q_high, p10, p90, p_now_w=now, q_now_var=float(q_now[k])))
+            out.append(
+                Resource(
+                    name, lowest, p50, rating, q_low, q_high, p10, p90, p_now_w=now, q_now_var=float(q_now[k]),
+                    energy_up_wh=up, energy_down_wh=down,
+                )
+            )  # fmt: skip
         return out
+
+    def _energy(self, k: int, stored_wh: float) -> tuple[float, float]:
+        """What storage can still give and take at its terminals, Wh; infinite where what it has stored is not known."""
+        s = self.settings
+        if s is None or not np.isfinite(stored_wh):
+            return np.inf, np.inf
+        low, high = (float(s.NP_BESS_CAPACITY[k] * soc[k]) for soc in (s.NP_BESS_SOC_MIN, s.NP_BESS_SOC_MAX))
+        return max(stored_wh - low, 0.0), max(high - stored_wh, 0.0) / float(s.NP_EFFICIENCY[k])
 
     def _terms(self, space: Space) -> Sequence[Terms | None]:
         assert self.settings is not None or not space.m

@@ -8,17 +8,18 @@ two shares. States are solved once each, since an idempotent action leaves the s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from federates.grid.shedding import Atoms, State
+from federates.grid.shedding import Action, Atoms, State
 from federates.tblm.study import Study
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+_NOTHING_W = 1e-3
 _NEGLIGIBLE = 1e-4  # of the connected load: a net relief under it is nothing
 
 
@@ -89,6 +90,24 @@ class Overlap:
     def available_w(self) -> dict[str, float]:
         """Net relief of each action, nothing else having acted."""
         return {action.name: self.effect(self.atoms.start, action.name)[0].net_w for action in self.atoms.actions}
+
+    def answered(self) -> Atoms:
+        """The atoms for a program that chooses among actions: with what the voltage of each action that moves set-points takes off
+        every one of them, by a solve of its own, and with the network's losses on the loads, so that a whole feeder is its head."""
+        start, chosen = self.atoms.start, list[Action]()
+        before = self.flow(start)
+        taken_w = float(before.load_w.sum())
+        with_losses = (before.head_w + float(before.der_w.sum())) / taken_w if taken_w > _NOTHING_W else 1.0
+        atoms = [replace(a, p_w=a.p_w * with_losses) if a.kind == "load" else a for a in self.atoms.atoms]
+        for action in self.atoms.actions:
+            if action.v_set_pu:
+                after = self.flow(replace(start, v_set_pu=action.v_set_pu))
+                pairs = ((before.load_w, after.load_w), (before.der_w, after.der_w))
+                fall = np.concatenate([1.0 - np.divide(b, a, out=np.ones_like(a), where=np.abs(a) > _NOTHING_W) for a, b in pairs])
+                lowers = ((atom.name, x) for atom, x in zip(self.atoms.atoms, fall.tolist(), strict=True) if x)
+                action = replace(action, lowers=tuple(lowers))
+            chosen.append(action)
+        return Atoms(atoms, chosen, self.atoms.count)
 
     def conditional_w(self) -> Floats:
         """[a, b]: net relief of action b after action a; on the diagonal of a again, which is nothing."""

@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 SCADA_PORTS = (
     "head_p_w", "head_q_var", "bus_p_w", "bus_q_var", "bus_v_pu", "bus_angle_rad", "f_hz", "feeders_closed", "tap", "capacitor",
-    "switch", "der_p_w", "der_q_var", "der_status", "der_available_w",
+    "switch", "der_p_w", "der_q_var", "der_status", "der_available_w", "der_soc_wh",
 )  # fmt: skip
 _USELESS = int(Quality.LOST | Quality.OVERFLOW | Quality.RESTART)
 _SURE = {"good": 0.1, "estimated": 0.5, "questionable": 0.5}
@@ -170,6 +170,7 @@ def operating_base(snapshot: FeederSnapshot, study: Study, last: FeederState | N
         available,
         p,
         q,
+        snapshot.known("der_soc_wh"),
     )
     return base, reasons
 

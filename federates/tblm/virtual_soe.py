@@ -8,7 +8,7 @@ what happened.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,18 +22,22 @@ from federates.tblm.study import Base, Study
 
 STEP_NS = 20_000_000
 
+Moved = Callable[[float, int], float]
+"""(V in pu if nothing were shed, feeders still closed) -> V at the bus."""
+
 _SAME_S = 0.02
 
 
 @dataclass(frozen=True)
 class Course:
     """Voltage and frequency of the bus in time, linear between the points. ValueError where it does not rise in time or is not
-    finite.
+    finite. as_given: the voltage is what was, whatever was shed in it; else what would be if nothing were shed at this bus.
     """
 
     t_s: tuple[float, ...]
     v_pu: tuple[float, ...]
     f_hz: tuple[float, ...]
+    as_given: bool = False
 
     def __post_init__(self) -> None:
         table = np.array([self.t_s, self.v_pu, self.f_hz]) if len({len(self.t_s), len(self.v_pu), len(self.f_hz)}) == 1 else None
@@ -58,21 +62,30 @@ def samples(course: Course, step_ns: int = STEP_NS) -> list[tuple[int, float, fl
 
 
 def virtual(
-    study: Study, base: Base, stages: Sequence[Stage], course: Course, closed: int, scale: float = 1.0, step_ns: int = STEP_NS
+    study: Study,
+    base: Base,
+    stages: Sequence[Stage],
+    course: Course,
+    closed: int,
+    scale: float = 1.0,
+    step_ns: int = STEP_NS,
+    moved: Moved | None = None,
 ) -> tuple[SequenceEvent, ...]:
     """What would happen, in order of time, at one time relays first, then DER, regulators, capacitors, each in their own order.
 
-    closed: like feeders in service; scale: bus power per solved feeder and closed feeder. Times are from the beginning of the
-    course, on its steps. StudyError or FeederError where a flow does not converge.
+    closed: like feeders in service; scale: bus power per solved feeder and closed feeder; moved: what shedding does to the voltage
+    (None: nothing). Times are from the beginning of the course, on its steps. StudyError or FeederError where a flow does not
+    converge, ValueError where shedding leaves no voltage.
     """
-    return _Walk(study, base, stages, closed, scale).over(course, step_ns)
+    return _Walk(study, base, stages, closed, scale, None if course.as_given else moved).over(course, step_ns)
 
 
 class _Walk:
     """The feeder on its way through a course."""
 
-    def __init__(self, study: Study, base: Base, stages: Sequence[Stage], closed: int, scale: float) -> None:
-        self.study, self.base, self.closed, self.scale = study, base, closed, scale
+    def __init__(self, study: Study, base: Base, stages: Sequence[Stage], closed: int, scale: float, moved: Moved | None) -> None:
+        self.study, self.base, self.closed, self.scale, self.moved = study, base, closed, scale, moved
+        self.whole = closed
         self.relay = Relay(stages)
         self.opening: list[tuple[int, Stage]] = []
         self.events: list[SequenceEvent] = []
@@ -85,11 +98,11 @@ class _Walk:
     def over(self, course: Course, step_ns: int) -> tuple[SequenceEvent, ...]:
         feeder = self.feeder
         for t_ns in range(0, round(course.t_s[-1] * 1e9) + 1, step_ns):
-            v_pu, f_hz = course.at(t_ns * 1e-9)
-            self._relays(t_ns, v_pu, f_hz)
+            given_pu, f_hz = course.at(t_ns * 1e-9)
+            self._relays(t_ns, self._seen(given_pu), f_hz)
             if not self.closed:
                 continue
-            self._drive(v_pu, f_hz)
+            self._drive(self._seen(given_pu), f_hz)
             before = feeder.taps(), feeder.capacitor_states()
             if t_ns:
                 feeder.step_controls(step_ns * 1e-9)
@@ -99,6 +112,10 @@ class _Walk:
             if t_ns:
                 self._ders(t_ns, f_hz, step_ns)
         return tuple(self.events)
+
+    def _seen(self, given_pu: float) -> float:
+        """The voltage of the bus with what has been shed by now."""
+        return given_pu if self.moved is None or self.closed == self.whole else self.moved(given_pu, self.closed)
 
     def _drive(self, v_pu: float, f_hz: float) -> None:
         feeder, base = self.feeder, self.base

@@ -59,7 +59,8 @@ def section(results: Results, clock: Clock) -> Section | None:
             f"{len(devices)} devices, {mode.get('mode', 'mode unknown')}{who}. Each has a grid of instants of its own, kept by the "
             "kernel; an instant that was missed is an overrun and is counted. The octets are in hil/*.pcap, audit logs in audit/."
         ),
-        table(_HEADERS, [_device_row(device) for device in devices], numeric=range(3, 13)),
+        table(_HEADERS, [_device_row(device) for device in devices], numeric=range(4, 14)),
+        paragraph(_PRIORITY),
         heading("Lateness of the instants of the grid"),
         *_histograms(devices, "lateness_ns", "lateness (ms)"),
         heading("Latency of a cycle: everything read or shown once"),
@@ -78,8 +79,12 @@ def section(results: Results, clock: Clock) -> Section | None:
     return Section("bench", "Real devices", blocks)
 
 
+_PRIORITY = (
+    "Priority: what the machine let the device's gatekeeper have. An ordinary process waits its turn beside others that compute, "
+    "and so does a fallback: where that must not be, allow it real time (CAP_SYS_NICE, or `ulimit -r 1`)."
+)
 _HEADERS = (
-    "Device", "Role", "Address", "Period (ms)", "Cycles", "Overruns", "Lateness p50 (ms)", "p99", "max",
+    "Device", "Role", "Address", "Priority", "Period (ms)", "Cycles", "Overruns", "Lateness p50 (ms)", "p99", "max",
     "Latency p50 (ms)", "p99", "max", "Cycles that failed",
 )  # fmt: skip
 
@@ -88,7 +93,8 @@ def _device_row(device: DeviceRecord) -> list[str]:
     cycles = device.rows[device.rows.kind.isin(_CYCLES)]
     stand_in = " (stand-in)" if device.facts.get("stand_in") else ""
     address = "in this run" if device.facts.get("stand_in") else str(device.facts.get("address", ""))
-    head = [device.name + stand_in, str(device.facts.get("role", "")), address, f"{device.facts.get('period_ns', 0) / 1e6:g}"]
+    who = [device.name + stand_in, str(device.facts.get("role", "")), address, str(device.facts.get("rank") or "not recorded")]
+    head = [*who, f"{device.facts.get('period_ns', 0) / 1e6:g}"]
     overruns = int(device.rows.overruns.max()) if len(device.rows) else 0
     failed = int((cycles.outcome != "ok").sum())
     return [
@@ -173,15 +179,25 @@ def _clocks(devices: list[DeviceRecord]) -> list[Any]:
     for device in devices:
         known = device.rows[device.rows.clock_uncertainty_ns >= 0]
         if known.empty:
-            rows.append([device.name, "shows no time", ""])
+            rows.append([device.name, _no_clock(device.facts), ""])
         else:
             last = known.iloc[-1]
             rows.append([device.name, f"{last.clock_offset_ns / 1e6:+.2f}", f"{last.clock_uncertainty_ns / 1e6:.2f}"])
     note = (
-        "How far a device's clock is ahead of this machine's, from its answers to requests of the time; the true offset lies "
-        "within the uncertainty."
+        "How far a device's clock is ahead of this machine's, from requests of its time (DNP3) or the row of the map that is its "
+        "clock (Modbus) and their round trips; the true offset lies within the uncertainty."
     )
     return [heading("Clocks"), paragraph(note), table(("Device", "Offset (ms)", "Uncertainty (ms)"), rows, numeric=(1, 2))]
+
+
+def _no_clock(facts: dict[str, Any]) -> str:
+    """Why there is no offset."""
+    role = facts.get("role")
+    if role in ("outstation", "server"):
+        return "no clock of its own: played here"
+    if role == "client":
+        return f"no clock: {facts['clock']} was never read" if facts.get("clock") else "no clock: its map marks no row as one"
+    return "no clock: it did not tell its time when asked"
 
 
 def _federation(results: Results) -> list[Any]:

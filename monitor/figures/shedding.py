@@ -42,11 +42,13 @@ def section(results: Results, clock: Clock) -> Section | None:
         return None
     blocks += _closed(results, clock)
     blocks += _stages(opened, documents)
+    blocks += _voltages(documents)
     blocks += _ledgers(documents)
     blocks += _sequences(documents)
     blocks += _overlaps(documents)
     blocks += _plans(documents)
-    return Section("shedding", "Load shedding", blocks) if blocks else None
+    stages = opened or any(t.emergency and t.emergency.armed for tblms in documents.values() for t in tblms)
+    return Section("shedding", "Load shedding" if stages else "Emergency", blocks) if blocks else None
 
 
 def _opened(results: Results) -> list[_Opened]:
@@ -133,6 +135,33 @@ def _stages(opened: list[_Opened], documents: dict[str, list[Tblm]]) -> list[Any
     ]
 
 
+def _voltages(documents: dict[str, list[Tblm]]) -> list[Any]:
+    """What the last TBLM before the emergency foresaw of under-voltage stages."""
+    rows = []
+    for bus, tblms in documents.items():
+        known = [t.emergency.under_voltage for t in tblms if t.emergency and t.emergency.phase == "before"]
+        for fall in known[-1].falls if known and known[-1] else ():
+            spared = ", ".join(fall.spared) or fall.failed
+            at = [bus, fall.cause, f"{fall.V_pu:.4f}"]
+            for n, step in enumerate(fall.steps):
+                voltages = (f"{v:.4f}" for v in (step.V_before_pu, step.V_after_pu, step.V_settled_pu))
+                rows.append([*at, step.stage, f"{step.t_s:.2f}", *voltages, spared if n == len(fall.steps) - 1 else ""])
+            if not fall.steps:
+                rows.append([*at, "none", "", "", "", "", spared])
+    if not rows:
+        return []
+    headers = ("bus", "what falls", "to pu", "stage", "after (s)", "from pu", "to pu", "regulators at rest", "spared")
+    return [
+        heading("Under-voltage stages: foreseen voltages"),
+        paragraph(
+            "From the last TBLM before the emergency and the equivalent of the transmission system that the EMS had sent: which "
+            "stages open if the bus falls just under a pickup, or after the outage that takes it lowest, and what each does to the "
+            "voltage. A spared stage picks up and drops out again."
+        ),
+        table(headers, rows, numeric=(2, 4, 5, 6, 7)),
+    ]
+
+
 def _ledgers(documents: dict[str, list[Tblm]]) -> list[Any]:
     rows = []
     for bus, tblms in documents.items():
@@ -210,15 +239,18 @@ def _plans(documents: dict[str, list[Tblm]]) -> list[Any]:
         found = [t.emergency.plan for t in tblms if t.emergency and t.emergency.plan]
         for plan in dict.fromkeys(found):
             met = "met" if plan.met else "not met"
-            named = ", then ".join(plan.actions) or "none"
-            rows.append([bus, _mw(plan.deficit_W), f"{plan.within_s:g}", named, _mw(plan.P_net_W), met, plan.method])
+            each = zip(plan.actions, plan.P_each_W, strict=True)
+            named = ", then ".join(f"{action} {_mw(p_w)}" for action, p_w in each) or "none"
+            rows.append(
+                [bus, _mw(plan.deficit_W), f"{plan.within_s:g}", named, _mw(plan.P_net_W), f"{plan.cost:.4g}", met, plan.method]
+            )
     if not rows:
         return []
-    headers = ("bus", "deficit MW", "within (s)", "actions", "relief MW", "", "found by")
+    headers = ("bus", "deficit MW", "within (s)", "actions, and the MW that each relieves", "relief MW", "cost", "", "found by")
     return [
         heading("Plans that were asked for"),
         paragraph("The cheapest actions that meet a deficit in time, valued with the network's answer; no load is counted twice."),
-        table(headers, rows, numeric=(1, 2, 4)),
+        table(headers, rows, numeric=(1, 2, 4, 5)),
     ]
 
 

@@ -47,13 +47,15 @@ def federation(smoke: bool) -> None:
     """Five federates of 10 ms a step: HELICS against the plain loop."""
     stop, rounds = (8, 1) if smoke else (60, 3)
     everyone = range(5)
-    one, two = [], []
+    one, two, ahead = [], [], []
     for _ in range(rounds):
         plain, _ = span_s(toys.ring(5, 0.010, stop, [everyone]), "local")
         one.append((span_s(toys.ring(5, 0.010, stop, [everyone]), "helics")[0], plain))
         two.append((span_s(toys.ring(5, 0.010, stop, [(0, 2, 4), (1, 3)]), "helics")[0], plain))
+        ahead.append((span_s(toys.ring(5, 0.010, stop, [(0, 1, 2), (3, 4)], closed=False), "helics")[0], plain))
     row("5 federates x 10 ms, HELICS in one process / plain loop", ratio_of(one), "goal <= 1.05")
-    row("5 federates x 10 ms, HELICS in two processes / plain loop", ratio_of(two), "goal <= 0.65")
+    row("in two that feed each other, in step / plain loop", ratio_of(two), "goal <= 0.65")
+    row("in two of which one only hears, ahead / plain loop", ratio_of(ahead), "goal <= 0.65")
 
 
 def values(smoke: bool) -> None:
@@ -233,6 +235,12 @@ def dnp3(smoke: bool) -> None:
     bare_s, our_s = (statistics.median(column) for column in zip(*found.command_s, strict=True))
     times = f"goal <= 2; {1e3 * our_s:.2f} and {1e3 * bare_s:.2f} ms"
     row("our master: select-before-operate / the bare binding's", ratio_of([(ours, bare) for bare, ours in found.command_s]), times)
+    from tests.bench import dnp3_bridge
+
+    for kind, pairs in dnp3_bridge.side_by_side(*((1, 1) if smoke else (5, 3))).items():
+        bare_s, our_s = (statistics.median(column) for column in zip(*pairs, strict=True))
+        rates = f"{EVENTS / our_s:,.0f} and {EVENTS / bare_s:,.0f} a second"
+        row(f"{kind} events a second through the bridge / the bare binding's", ratio_of(pairs), rates)
 
 
 BENCHES: dict[str, Callable[[bool], None]] = {

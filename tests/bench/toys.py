@@ -54,12 +54,12 @@ class ToyFederate:
         return {"x": self._values}
 
 
-def ring(count: int, work_s: float, stop_s: int, groups: Sequence[Sequence[int]]) -> Federation:
-    """`count` federates, each of which reads its neighbour."""
+def ring(count: int, work_s: float, stop_s: int, groups: Sequence[Sequence[int]], *, closed: bool = True) -> Federation:
+    """`count` federates, each of which reads its neighbour; the first reads the last where it is `closed`."""
     specs = tuple(Spec(f"f{i}", "tests.bench.toys:ToyFederate", Toy(f"f{i}", work_s)) for i in range(count))
-    links = tuple(Link(f"f{i}", "x", f"f{(i + 1) % count}", "in_x") for i in range(count))
+    links = tuple(Link(f"f{i}", "x", f"f{(i + 1) % count}", "in_x") for i in range(count if closed else count - 1))
     named = {f"g{k}": tuple(f"f{i}" for i in members) for k, members in enumerate(groups)}
-    return Federation("ring", stop_s * S_NS, specs, links, groups=named, record=frozenset())
+    return Federation("ring", stop_s * S_NS, specs, links, groups=named, record=frozenset(), window_ns=2 * S_NS)
 
 
 def pair(size: int, scattered: bool, stop_s: int, groups: Sequence[Sequence[str]]) -> Federation:

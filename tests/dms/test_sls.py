@@ -56,3 +56,14 @@ def test_a_row_waits_for_its_delay_without_a_break() -> None:
     assert state.update(60, statuses(0.0)) == [(60, "pickup")] and state.due_ns == 160
     assert state.update(170, statuses(1.0)) == [(160, "operate")]
     assert state.update(500, statuses(0.0)) == []
+
+
+def test_a_feeder_that_a_row_names_twice_is_tripped_once_for_each_feeder_there_is() -> None:
+    """More than are closed cannot open, however often they are named."""
+    rows = [
+        Row("some", (OPEN,), (("f2", 1), ("f2", 2))),
+        Row("more", (OPEN,), (("f2", 3), ("f2", 3))),
+        Row("all", (OPEN,), (("f2", None), ("f2", 1)), required_w=5e6),
+    ]
+    assert [found.net_w for found in schemes(rows, statuses(), BANKS)] == [3e6, 4e6, 4e6]
+    assert [row.trips() for row in rows] == [{"f2": 3}, {"f2": 6}, {"f2": None}]

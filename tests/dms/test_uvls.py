@@ -6,7 +6,7 @@ import cmath
 
 import pytest
 
-from federates.dms.uvls import Thevenin, expected, left_for, voltage_pu
+from federates.dms.uvls import Thevenin, composed, expected, left_for, moved_pu, voltage_pu
 from federates.grid.relay import Stage
 
 S_VA = 100e6
@@ -54,3 +54,44 @@ def test_a_cleared_fault_sheds_nothing_and_stalled_motors_do() -> None:
     assert [(trip.stage.name, trip.t_operate_ns) for trip in found.trips] == [("uvls:1", 4000 * MS), ("uvls:2", 6000 * MS)]
     assert found.fidvr
     assert expected("r", [stage(1, 0.9, 0.1)], fault).too_fast == ("uvls:1",)
+
+
+LADDER = [Stage("uvls", n, "v_pu", 0.9, round(s * 1e9), reset=0.01, feeders=2) for n, s in ((1, 2.0), (2, 4.0), (3, 6.0))]
+
+
+def test_a_stage_that_lifts_the_voltage_spares_those_after_it() -> None:
+    """Ten feeders held at 0.88 pu: two off bring 0.9 nearly back, two more pass the dropout of 0.91, and the third stage rests."""
+    steps = composed("r", LADDER, [(0, 60.0, 0.88)], SOURCE, motors, 10)
+    assert [(step.trip.stage.number, step.feeders) for step in steps] == [(1, 2), (2, 2)]
+    assert [step.trip.t_open_ns for step in steps] == [2080 * MS, 4080 * MS]
+    first, second = steps
+    assert first.v_before_pu == 0.88 and first.v_after_pu == second.v_before_pu < 0.91 <= second.v_after_pu
+    for left, v in ((0.8, first.v_after_pu), (0.6, second.v_after_pu)):
+        p, q = (left * x / S_VA for x in motors(v))
+        whole = tuple(x / S_VA for x in motors(0.88))
+        e = 0.88 + complex(SOURCE.r_pu, SOURCE.x_pu) * complex(whole[0], -whole[1]) / 0.88
+        assert abs(v + complex(SOURCE.r_pu, SOURCE.x_pu) * complex(p, -q) / v) == pytest.approx(abs(e), abs=1e-7)
+    taken_as_given = expected("r", LADDER, [(0, 60.0, 0.88)]).trips
+    assert [trip.stage.number for trip in taken_as_given] == [1, 2, 3]
+
+
+def test_behind_a_stiff_source_every_stage_acts() -> None:
+    stiff = Thevenin(1.0, 0.0, 1e-6, S_VA)
+    steps = composed("r", LADDER, [(0, 60.0, 0.88)], stiff, motors, 5)
+    assert [(step.trip.stage.number, step.feeders) for step in steps] == [(1, 2), (2, 2), (3, 1)]
+    assert all(step.v_after_pu == pytest.approx(0.88, abs=1e-4) for step in steps)
+
+
+def test_the_course_goes_on_under_what_was_shed() -> None:
+    """The system sinks further after the first stage: relays see the course, lifted by what is off."""
+    samples = [(t * MS, 60.0, 0.89 if t < 5000 else 0.83) for t in range(0, 12000, 100)]
+    steps = composed("r", LADDER, samples, SOURCE, motors, 10)
+    assert [step.trip.stage.number for step in steps] == [1, 2, 3]
+    assert steps[1].trip.t_operate_ns >= 9000 * MS  # it had dropped out, and began again at 5 s
+    assert steps[2].v_after_pu == pytest.approx(moved_pu(SOURCE, motors, 0.83, 0.4), abs=1e-9)
+
+
+def test_load_that_regulators_bring_back_takes_voltage_with_it() -> None:
+    at_once = moved_pu(SOURCE, motors, 0.88, 0.8)
+    later = moved_pu(SOURCE, motors, 0.88, 0.8, lambda _: (80e6, 40e6))
+    assert later < at_once

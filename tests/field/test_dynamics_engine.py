@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from federates.field.transmission import Attachment, Transmission, TransmissionFederate
+from federates.grid.emergency import EmergencyThresholds
 from federates.grid.frequency import FrequencyModel, FrequencyResponse, Machine
 from federates.grid.governor import Governor
+from federates.grid.native_shedding import SheddingBlock
+from federates.grid.relay import Stage
 from federates.grid.transmission import TransmissionModel
 from federates.runtime.conformance import check_federate
 from federates.runtime.federate import MS_NS, S_NS, Spec
@@ -169,3 +172,19 @@ def plausible(port: Port, t_ns: int) -> Any:
 
 def test_conforms() -> None:
     assert check_federate(Spec("grid", "federates.field.transmission:TransmissionFederate", made("dynamics")), plausible) == []
+
+
+def test_a_stage_that_sheds_meanwhile_does_not_hide_the_end_of_a_fault() -> None:
+    """The fault is ordered to end at 0.46875 s: until it has been seen, every exchange is asked for."""
+    stage = SheddingBlock(Stage("ufls", 1, "f_hz", 61.0, 100 * MS_NS, 80 * MS_NS), 0.01)
+    blind = EmergencyThresholds(deviation_hz=50.0, rocof_hz_per_s=1e6, v_min_pu=1e-6)
+    with Run(made("dynamics", shedding=(stage,), thresholds=blind)) as run:
+        run.step(0, {"action": "fault_bus", "bus": "39", "duration_s": 0.45})
+        times, shed_ns, t_ns = [], 0, run.answer.next_ns
+        while t_ns is not None:
+            rows = run.step(t_ns)["soe"]
+            times.append(t_ns)
+            shed_ns = shed_ns or (t_ns if any(row["event"] == "native_load_shed" for row in rows) else 0)
+            t_ns = run.answer.next_ns
+    assert 0 < shed_ns < 400 * MS_NS
+    assert times == list(range(125 * MS_NS, times[-1] + 1, 125 * MS_NS)) and times[-1] == 500 * MS_NS

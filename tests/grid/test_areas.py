@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from federates.grid.area_response import AreaResponse
-from federates.grid.areas import Area, AreasModel, Embedded, Fleet, PowerProfile, Shedding, Tie
+from federates.grid.areas import Area, AreasModel, Embedded, Fleet, PowerProfile, Shedding, Tie, slopes
 from federates.grid.frequency import FrequencyModel, FrequencyResponse, Machine, ScheduledLoss
 from federates.grid.governor import Governor
 
@@ -163,3 +167,98 @@ def test_what_does_not_fit_is_refused() -> None:
         AreaResponse(one()).lose("b", 1.0)
     with pytest.raises(ValueError, match="its feeders draw"):
         AreaResponse(one(), [2.0 * LOAD])
+
+
+@pytest.mark.parametrize(
+    ("points", "wanted"),
+    [
+        (((0.0, 0.0), (1.0, 5.0), (1.003, 6.0)), {50: 2.5, 100: 5.0, 101: 6.0, 500: 6.0}),
+        (((0.0, 0.0), (1.001, 0.0), (1.002, -4.0), (1.008, -3.0)), {100: 0.0, 101: -3.0, 102: -3.0}),
+        (((0.0, 5.0), (0.01, 6.0)), {0: 0.0, 1: 6.0, 2: 6.0}),
+        (((0.0, 5.0), (0.004, 7.0)), {0: 0.0, 1: 7.0, 2: 7.0}),
+        (((0.004, 5.0), (0.006, 7.0), (2.0, 7.0)), {0: 0.0, 1: 7.0, 9: 7.0}),
+        (((1.004, 5.0), (1.1, 5.0)), {100: 0.0, 101: 5.0, 110: 5.0, 111: 5.0}),
+    ],
+)
+def test_a_profile_may_have_points_closer_than_a_step(points: tuple[tuple[float, float], ...], wanted: dict[int, float]) -> None:
+    """At every step of the grid it is where the course is; what happens within a step is over at its end."""
+    bends = slopes([PowerProfile("p", points)], 10 * MS)
+    for k, p_w in wanted.items():
+        assert sum(slope * max(k - at, 0) * 0.01 for at, slope in bends) == pytest.approx(p_w, abs=1e-9)
+
+
+def native_w(response: AreaResponse) -> float:
+    """Load at nominal frequency, of an area without damping and without feeders."""
+    return float(response.state().load_w[0])
+
+
+def test_orders_under_way_count_when_load_is_ordered_off() -> None:
+    """Two orders of 18 GW each, evenly over ten seconds, are more than the 30 GW there are."""
+    response = AreaResponse(one(damping=0.0))
+    response.change_load("a", -18e9, over_ns=10 * S)
+    for span_ns in (0, 10 * S):
+        with pytest.raises(ValueError, match="12000 MW of native load left when what is ordered has been done"):
+            response.change_load("a", -18e9, over_ns=span_ns)
+    response.change_load("a", -12e9, over_ns=5 * S)
+    response.advance(20 * S)
+    assert native_w(response) == pytest.approx(0.0, abs=1.0)
+    with pytest.raises(ValueError, match="0 MW of native load left; "):
+        response.change_load("a", -1e6)
+
+
+def test_load_that_is_put_back_in_time_may_be_ordered_off() -> None:
+    response = AreaResponse(one(damping=0.0))
+    response.change_load("a", 10e9, over_ns=1 * S)
+    with pytest.raises(ValueError, match="30000 MW"):
+        response.change_load("a", -35e9, over_ns=0)
+    response.advance(2 * S)
+    response.change_load("a", -35e9)
+    assert native_w(response) == pytest.approx(5e9)
+
+
+def test_a_stage_relieves_what_is_there_and_says_so() -> None:
+    """Of 30 GW the feeders of a federation draw 28 GW: they are not what the area's own stage can open."""
+    stage = Shedding("ufls", 49.9, 0, 0, 6e9, 1e8)
+    response = AreaResponse(one(damping=0.0, shedding=(stage,)), [28e9])
+    response.lose("a", 3e9)
+    (shed,) = [row for row in response.advance(2 * S, [28e9]) if row["event"] == "load_shed"]
+    assert shed["load_w"] == pytest.approx(2e9) and "of its 6000 MW, no more native load was left" in shed["reason"]
+    state = response.state()
+    assert state.load_w[0] == pytest.approx(28e9) and state.relief_w[0] == pytest.approx(2e9 - 1e8)
+    assert state.rocof_hz_per_s[0] == pytest.approx(-(3e9 - 2e9 + 1e8) * F0 / (2.0 * ENERGY), rel=1e-9)
+
+
+def test_an_order_under_way_ends_where_a_stage_took_its_load() -> None:
+    """20 GW are ordered off over 10 s; a stage takes 20 of 30 GW on the way."""
+    stage = Shedding("ufls", 49.9, 0, 0, 20e9)
+    response = AreaResponse(one(damping=0.0, shedding=(stage,)))
+    response.lose("a", 15e9)
+    response.change_load("a", -20e9, over_ns=10 * S)
+    rows = response.advance(20 * S)
+    assert [row["event"] for row in rows if row["event"].startswith("load")] == ["load_shed", "load_order_ends"]
+    assert "no native load is left" in rows[-1]["reason"]
+    state = response.state()
+    assert native_w(response) == pytest.approx(0.0, abs=1.0)
+    assert state.rocof_hz_per_s[0] == pytest.approx((30e9 - 15e9) * F0 / (2.0 * ENERGY), rel=1e-9)  # all of 30 GW off, 15 GW lost
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-25e9, 25e9), st.sampled_from((0, 5 * MS, S, 7 * S)), st.integers(0, 4)), max_size=8),
+    st.floats(0.0, 29e9),
+)
+def test_native_load_is_never_negative_and_the_balance_closes(orders: list[tuple[float, int, int]], fed_w: float) -> None:
+    """Whatever is ordered: without damping the slope of frequency is generation less load over the inertia."""
+    stages = tuple(Shedding("ufls", pickup, 0, 0, 7e9) for pickup in (49.9, 49.5, 49.0))
+    response = AreaResponse(one(damping=0.0, shedding=stages), [fed_w])
+    lost_w, t_ns = 8e9, 0
+    response.lose("a", lost_w)
+    for p_w, over_ns, wait_s in orders:
+        with contextlib.suppress(ValueError):
+            response.change_load("a", p_w, over_ns)
+        t_ns += wait_s * S
+        response.advance(t_ns, [fed_w])
+        state = response.state()
+        assert state.load_w[0] >= fed_w - 1.0
+        gap_w = state.generation_w[0] - state.load_w[0]
+        assert state.rocof_hz_per_s[0] == pytest.approx(gap_w * F0 / (2.0 * ENERGY), abs=1e-6)

@@ -251,3 +251,17 @@ def test_emergency_enters_at_once_and_leaves_after_a_calm_hold():
 )
 def test_each_threshold_alone_is_an_emergency(f, rocof, v):
     assert EmergencyDetector(EmergencyThresholds(), 60.0).update(0, f, rocof, v)
+
+
+def test_a_stage_of_no_lead_and_no_lag_follows_at_once():
+    """It changes nothing beside others; alone it is droop without a lag: T = 2 H / (D + 1 / R)."""
+    runs = []
+    for stages in (((0.0, 0.3), (2.4, 8.0)), ((0.0, 0.0), (0.0, 0.3), (0.0, 0.0), (2.4, 8.0))):
+        model = FrequencyModel(60.0, (Machine("m", BASE_W, 4.0, "g", 1e9, 1e9),), (Governor("g", stages=stages),))
+        runs.append([state.f_hz for state in trace(model, 0.05 * BASE_W, 10)])
+    assert runs[0] == runs[1]
+    model = FrequencyModel(60.0, (Machine("m", BASE_W, 4.0, "g", 1e9, 1e9),), (Governor("g", stages=((0.0, 0.0),)),))
+    states = trace(model, 0.05 * BASE_W, 5)
+    t = np.array([s.t_ns for s in states]) / S
+    expected = 60.0 * (1.0 - 0.05 / (1.0 + 20.0) * (1.0 - np.exp(-t * (1.0 + 20.0) / 8.0)))
+    assert np.abs([s.f_hz for s in states] - expected).max() < 1e-9

@@ -19,7 +19,14 @@ COLUMNS = {
     "outcome": pa.string(), "points": pa.list_(pa.int16()), "values": pa.list_(pa.float64()), "quality": pa.list_(pa.uint16()),
     "clock_offset_ns": pa.int64(), "clock_uncertainty_ns": pa.int64(),
 }  # fmt: skip
-FACTS = {"device": "rtu", "role": "master", "address": "10.0.0.5:20000", "period_ns": 100_000_000, "points": ["v", "<breaker>"]}
+FACTS = {
+    "device": "rtu",
+    "role": "master",
+    "address": "10.0.0.5:20000",
+    "period_ns": 100_000_000,
+    "points": ["v", "<breaker>"],
+    "rank": "nice -10",
+}
 
 
 @pytest.fixture
@@ -51,13 +58,37 @@ def test_what_a_device_did_is_on_the_page(run_dir: Path, merged: bool) -> None:
     assert section is not None
     text = " ".join(block for block in section.blocks if isinstance(block, Html))
     assert "live, armed by A &lt;b&gt;" in text
-    for cell in ("10.0.0.5:20000", "100", "5.05", "9.90", "10.00", "2.00"):  # lateness of 0.1 to 10 ms
+    for cell in ("10.0.0.5:20000", "nice -10", "100", "5.05", "9.90", "10.00", "2.00"):  # lateness of 0.1 to 10 ms
         assert f">{cell}<" in text, cell
     assert ">3<" in text  # overruns
     assert ">10<" in text  # cycles that failed
     assert "&lt;breaker&gt;" in text and "4.50" in text and "1.25" in text
     assert "-7.00" in text and "0.90" in text
     assert sum(not isinstance(block, Html) for block in section.blocks) == 3  # two histograms and the quality
+
+
+@pytest.mark.parametrize(
+    ("role", "clock", "said"),
+    [
+        ("client", "", "no clock: its map marks no row as one"),
+        ("client", "time_s", "no clock: time_s was never read"),
+        ("master", "", "no clock: it did not tell its time when asked"),
+        ("server", "", "no clock of its own: played here"),
+        ("outstation", "", "no clock of its own: played here"),
+    ],
+)
+def test_a_device_without_a_clock_is_said_to_have_none(run_dir: Path, role: str, clock: str, said: str) -> None:
+    (path,) = (run_dir / "hil").glob("*.arrows")
+    read = pa.ipc.open_stream(path.read_bytes()).read_all()
+    unknown = pa.array([-1] * read.num_rows, pa.int64())
+    facts = {b"gridtandem": json.dumps({**FACTS, "role": role, "clock": clock}).encode()}
+    read = read.set_column(read.schema.get_field_index("clock_uncertainty_ns"), "clock_uncertainty_ns", unknown)
+    read = read.replace_schema_metadata(facts)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, read.schema) as writer:
+        writer.write_table(read)
+    section = bench.section(load(run_dir), Clock(10.0))
+    assert section is not None
+    assert said in " ".join(block for block in section.blocks if isinstance(block, Html))
 
 
 def test_a_run_without_devices_has_no_such_page(tmp_path: Path) -> None:

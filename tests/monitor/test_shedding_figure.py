@@ -27,8 +27,17 @@ def emergency(phase: record.Phase, ledger: record.Ledger | None, sequence: recor
         record.ArmedStage("ufls:2", 2, 3 * MW, 5 * MW, -2 * MW, -2.1 * MW, True, ""),
     )
     overlap = record.Overlap(("ufls:1", "dr:<b>"), (10 * MW, 4 * MW), ((0.0, 3 * MW), (9 * MW, 0.0)), 1 * MW, "0")
-    plan = record.ActionPlan(5 * MW, 10.0, ("dr:x", "ufls:1"), 6 * MW, True, "milp")
-    return record.Emergency(phase, armed, overlap, plan, ledger, (), sequence, ())
+    plan = record.ActionPlan(5 * MW, 10.0, ("dr:x", "ufls:1"), (1 * MW, 5 * MW), 6 * MW, 5.3, True, "milp")
+    steps = (
+        record.VoltageStep("uvls:1", 2.08, 15, 0.9334, 0.9537, 0.9559),
+        record.VoltageStep("uvls:2", 4.08, 15, 0.9537, 0.972, 0.973),
+    )
+    falls = (
+        record.VoltageFall("outage 15-16", 0.9334, steps, ("uvls:3",), ""),
+        record.VoltageFall("uvls:1", 0.919, (), (), "no voltage carries 80 MW"),
+    )
+    seen = record.UnderVoltage(record.Equivalent(0, 1.04, 0.01, 0.1, 100 * MW, 1e-4), None, falls)
+    return record.Emergency(phase, armed, overlap, plan, ledger, (), sequence, (), seen)
 
 
 class Shed:
@@ -102,9 +111,18 @@ def test_the_ledger_and_the_differences_are_told(page: str) -> None:
     assert ["pv1", "trip", "", "expected only"] in cells(page)
 
 
+def test_foreseen_voltages_are_told_stage_by_stage(page: str) -> None:
+    told = [row for row in cells(page) if len(row) == 9 and row[1] != "during"]
+    assert told == [
+        [BUS, "outage 15-16", "0.9334", "uvls:1", "2.08", "0.9334", "0.9537", "0.9559", ""],
+        [BUS, "outage 15-16", "0.9334", "uvls:2", "4.08", "0.9537", "0.9720", "0.9730", "uvls:3"],
+        [BUS, "uvls:1", "0.9190", "none", "", "", "", "", "no voltage carries 80 MW"],
+    ]
+
+
 def test_a_plan_is_told_once(page: str) -> None:
-    assert [row for row in cells(page) if "dr:x, then ufls:1" in row] == [
-        [BUS, "5.00", "10", "dr:x, then ufls:1", "6.00", "met", "milp"]
+    assert [row for row in cells(page) if "dr:x 1.00, then ufls:1 5.00" in row] == [
+        [BUS, "5.00", "10", "dr:x 1.00, then ufls:1 5.00", "6.00", "5.3", "met", "milp"]
     ]
 
 

@@ -102,6 +102,7 @@ def test_limits_of_what_the_network_has_not(tmp_path: Path, capsys: pytest.Captu
         ("name,bus,kv,s_kva,p_max_kw\na,1,4.16,5,5,9,9\n", ":2: scenario: 7 values under 5 columns"),
         ("name,bus,kv,s_kva,p_max_kw\na,1,4.16,5,5\nA,1,4.16,5,5\n", ":3: name: 'A' is on line 2 too"),
         ("name,bus,kv,s_kva,p_max_kw,p_max_p10_kw\na,1,4.16,5,5,6\n", ":2: p_max_kw: p_min <= p_max_p10"),
+        ("name,bus,kv,s_kva,p_max_kw,energy_up_kwh\na,1,4.16,5,5,-1\n", ":2: energy_up_kwh: give 0 or more"),
         ("name,bus,kv,s_kva,p_max_kw,table\na,1,4.16,5,5,no.json\n", ":2: table: 'no.json' cannot be read"),
     ],
 )

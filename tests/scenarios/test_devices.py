@@ -128,6 +128,27 @@ def test_one_line_replaces_the_stand_in(bench: LoadedScenario, folder: Path) -> 
     assert same == next(spec for spec in build(bench, take_inventory(bench)).specs if spec.name == "inverter")
 
 
+@pytest.mark.parametrize(
+    ("given", "dnp3", "modbus"),
+    [
+        ("", (9600, "N", 1), (19200, "E", 1)),
+        ("\n    serial: {baud: 38400}", (38400, "N", 1), (38400, "E", 1)),
+        ("\n    serial: {parity: O, stop_bits: 2}", (9600, "O", 2), (19200, "O", 2)),
+    ],
+)
+def test_a_serial_line_is_as_usual_in_its_protocol(
+    folder: Path, given: str, dnp3: tuple[int, str, int], modbus: tuple[int, str, int]
+) -> None:
+    text = BENCH.read_text(encoding="utf-8")
+    for stand_in in ("stand_in: {kind: rtu, polls: [ieds]}", "stand_in: {kind: inverter, p_max_w: 500000}"):
+        assert stand_in in text
+        text = text.replace(stand_in, f"address: /dev/ttyS0{given}")
+    loaded = check_document(parse_document(text, "bench.yaml"), folder)
+    gates = {c.name: c.params for c in build(loaded, take_inventory(loaded)).companions if c.name.startswith("gate")}
+    lines = [gates[f"gate_{name}"].devices[0].line for name in ("rtu", "inverter")]
+    assert [(line.baud, line.parity, line.stop_bits) for line in lines] == [dnp3, modbus]
+
+
 def test_devices_of_one_gatekeeper_share_a_process(folder: Path) -> None:
     text = BENCH.read_text(encoding="utf-8").replace("lease_s: 120\n", "lease_s: 120\n    gatekeeper: field\n")
     loaded = check_document(parse_document(text, "bench.yaml"), folder)

@@ -163,3 +163,20 @@ def test_what_is_wrong_with_a_trace(text: str, message: str, tmp_path: Path) -> 
 def test_a_player_names_the_line_of_its_file(problems: Problems, tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text("t_s,x\n0,60\n1,60\n", encoding="utf-8")
     assert [line for line, text in problems(PLAYED) if "neither f_hz nor v_pu" in text or "no column 'f_hz'" in text] == [5, 8]
+
+
+@pytest.mark.parametrize(("from_s", "told"), [("3.9", []), ("4", [5]), ("1000.0", [5])])  # one message, of two keys
+def test_a_record_that_is_over_before_the_run_starts(problems: Problems, tmp_path: Path, from_s: str, told: list[int]) -> None:
+    (tmp_path / "trace.csv").write_text("t_s,f_hz\n0,60\n4,59.9\n", encoding="utf-8")
+    written = PLAYED.replace("trace.csv}", f"trace.csv, from_s: {from_s}}}").replace("f_hz}", f"f_hz, from_s: {from_s}}}")
+    found = problems(written)
+    assert [line for line, _ in found] == told
+    assert all("is not before the end of the record, which goes from 0 to 4 s; write an earlier time" in text for _, text in found)
+    short = written.replace("file: trace.csv, from_s", "points: {t_s: [0, 4], v_pu: [1, 0.9]}, from_s", 1)
+    assert [line for line, _ in problems(short)] == told
+
+
+def test_a_lag_that_the_engine_cannot_follow_is_refused_with_its_place(problems: Problems) -> None:
+    fleet = "{name: g, turbine: lag, lag_s: 0.001, rating_va: 1.0e+9, headroom_w: 1.0e+8}"
+    ((line, text),) = problems(AREAS.replace("load_w: 3.0e+10", f"load_w: 3.0e+10, fleets: [{fleet}]"))
+    assert line == 5 and text.endswith("0.001 is not allowed; write a number of at least 0.005")

@@ -13,7 +13,7 @@ from federates.grid.feeder import DerSite, Feeder, FeederModel
 from federates.grid.feeder_library import builtin_feeder
 from federates.grid.load import frequency_response
 from federates.runtime.federate import S_NS
-from federates.runtime.port import Event, Port, Sample
+from federates.runtime.port import NO_DOCUMENT, Event, Port, Sample
 
 DER_BUSES = ("1", "7", "13", "18", "35", "51", "60", "76", "87", "97", "105", "300")
 
@@ -54,6 +54,8 @@ class Truth:
         self.n_der = len(feeder.der_names)
         self.der_available_w = np.full(self.n_der, self.available_w)
         self.der_p_w = self.der_q_var = np.zeros(self.n_der)
+        stored = self.settings.storage(feeder.der_names) if self.settings is not None else ()
+        self.der_soc_wh = np.zeros(len(stored))
         self.der_status = np.full(self.n_der, 2.0)
         self.settle()
 
@@ -84,11 +86,12 @@ class Truth:
             "feeders_closed": np.array([float(self.like_feeders)]),
             "tap": feeder.taps(), "capacitor": feeder.capacitor_states(), "switch": feeder.switch_states(),
             "der_p_w": self.der_p_w, "der_q_var": self.der_q_var, "der_status": self.der_status,
-            "der_available_w": self.der_available_w, "load_p_w": load_p, "load_q_var": load_q, "coverage": np.array([1.0]),
+            "der_available_w": self.der_available_w, "der_soc_wh": self.der_soc_wh,
+            "load_p_w": load_p, "load_q_var": load_q, "coverage": np.array([1.0]),
         }  # fmt: skip
 
     def inputs(
-        self, ports: Sequence[Port], t_ns: int, events: Mapping[str, Sequence[Mapping[str, Any]]] | None = None, **changed: Sample
+        self, ports: Sequence[Port], t_ns: int, events: Mapping[str, Sequence[Mapping[str, Any]]] | None = None, **changed: Any
     ) -> dict[str, Any]:
         """Inputs of a builder at `t_ns`: SCADA measured a second ago, AMI five minutes; `changed` replaces samples."""
         values, out = self.values(), dict[str, Any]()
@@ -96,6 +99,8 @@ class Truth:
             if port.kind == "event":
                 rows = (events or {}).get(port.name, ())
                 out[port.name] = tuple(Event(t_ns, "test.out", i + 1, row) for i, row in enumerate(rows))
+            elif port.kind == "document":
+                out[port.name] = changed.get(port.name, NO_DOCUMENT)
             else:
                 age_ns = 300 * S_NS if port.name in ("load_p_w", "load_q_var", "coverage") else S_NS
                 out[port.name] = changed.get(port.name) or Sample.of(values[port.name].astype(float), max(t_ns - age_ns, 0))

@@ -29,7 +29,7 @@ class Desk:
         self.builder.start(0)
         self.asked_ns, self.t_ns = 0, 0
         self.documents: list[tuple[int, Tblm]] = []
-        self.changed: dict[str, Sample] = {}
+        self.changed: dict[str, Any] = {}
 
     def call(self, t_ns: int, events: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> Tblm | None:
         inputs = self.truth.inputs(self.builder.inputs, t_ns, events, **self.changed)
@@ -336,6 +336,9 @@ def telemetry_for_conformance(port: Port, t_ns: int) -> Any:
     """Plausible telemetry of IEEE 13 for `check_federate`; events of every kind."""
     if port.kind == "event":
         return [{"element": "671692"}] if t_ns else []
+    if port.kind == "document":
+        found = {"e_pu": 1.04, "r_pu": 0.01, "x_pu": 0.1, "s_base_va": 1e7, "error_pu": 1e-4}
+        return canonical_json({"t_ns": t_ns, "valid_to_ns": t_ns + 180 * S_NS, "buses": {"16": found}, "after": {}, "failed": {}})
     values = _TRUTH.values()[port.name].astype(float)
     return Sample.of(values, max(t_ns - S_NS, 0))
 

@@ -109,8 +109,21 @@ def test_before_it_says_what_is_armed_and_what_overlaps() -> None:
     i, j = names.index("dr:homes"), names.index("ufls:1")
     assert 0.0 < table[i, j] < now.overlap.available_W[j]  # DR has taken part of the load that the stage would shed
     assert table[j, j] == 0.0 and now.overlap.excess_W > 0.0
+    program = next(b for b in now.bands if b.quantity == "dr:homes")  # reckoned with as much as its band expects
+    assert now.overlap.available_W[i] == pytest.approx(program.P50_W, rel=0.06)  # and losses
     whole = next(b for b in now.bands if b.quantity == "P")
     assert whole.P05_W < whole.P50_W < whole.P95_W and {d.name for d in whole.drivers} == {"scada", "age", "weather"}
+
+
+@pytest.mark.parametrize(
+    ("trip", "feeders"), [((("f", 2), ("f", 3)), 5), ((("f", 8), ("f", 8)), 10), ((("f", None), ("f", 2)), 10)]
+)
+def test_a_row_that_names_the_feeder_twice_has_it_armed_once(trip: tuple[tuple[str, int | None], ...], feeders: int) -> None:
+    plans = Plans((), "f", (Row("line", (Condition("line_open", "16-17"),), trip),))
+    bus = Bus(Truth(builtin_feeder("ieee13"), like_feeders=COUNT), plans)
+    (row,) = part(bus.call(10 * S_NS)).armed
+    assert row.feeders == feeders and row.alarm == ""
+    assert row.P_net_W == pytest.approx(feeders * bus.head_w, rel=0.002)
 
 
 def test_the_ledger_closes_within_a_tenth_of_a_per_cent(shed: tuple[Bus, float, Emergency]) -> None:
@@ -184,7 +197,7 @@ def test_a_request_is_answered_with_a_plan_and_the_expected_sequence() -> None:
     bus = Bus(Truth(ieee123_with_der(), inverters(12, 3), like_feeders=COUNT, available_w=120e3))
     course = {"t_s": [0.0, 1.0, 2.0, 4.0], "v_pu": [1.01] * 4, "f_hz": [60.0, 60.0, 59.2, 59.6]}
     now = part(bus.call(10 * S_NS, request={"deficit_w": 3.0 * bus.head_w, "within_s": 5.0, "course": course}))
-    assert now.plan is not None and now.plan.met and now.plan.P_net_W >= 3.0 * bus.head_w
+    assert now.plan is not None and now.plan.met and now.plan.P_net_W >= 3.0 * bus.head_w - 1.0  # to a watt
     assert all(not name.startswith("dr") for name in now.plan.actions)  # too slow
     assert now.sequence is not None
     assert [e.device for e in now.sequence.events if e.event == "open"] == ["ufls:1", "ufls:2"]
@@ -216,5 +229,5 @@ def test_der_that_tripped_long_before_are_no_part_of_the_ledger() -> None:
     p_w = 1e7
     tracker.look(600 * S_NS, p_w, 1.0, 60.0, COUNT, last)
     tracker.look(601 * S_NS, p_w, 1.0, 59.8, COUNT, last)
-    ledger = tracker.ledger(p_w, 1.0, 59.8, COUNT, 601 * S_NS)
+    ledger = tracker.ledger(p_w, 1.0, 59.8, 601 * S_NS)
     assert ledger is not None and ledger.P_der_lost_W == 0.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 import pytest
 from telemetry import Truth, ieee123_with_der, inverters
@@ -16,7 +19,7 @@ from federates.tblm.capability.region import RegionOptions
 from federates.tblm.dispatch import Terms
 from federates.tblm.flexibility import FlexibilityParams
 from federates.tblm.flexibility_model import Flexibility
-from federates.tblm.model import LARGEST_BYTES, to_json
+from federates.tblm.model import LARGEST_BYTES, Tblm, to_json
 from tests.tblm.plane import margins
 
 PARAMS = FlexibilityParams(
@@ -122,3 +125,70 @@ def test_document_stays_small(desk: Desk) -> None:
 def test_times_must_be_positive() -> None:
     with pytest.raises(ValueError, match="positive time"):
         FlexibilityParams(0)
+
+
+NOT_TOLD = float("nan")
+CAPACITY_WH, RATED_W, LOW_SOC, EFFICIENCY = 100e3, 300e3, 0.1, 0.9
+
+
+@cache
+def battery(stored_wh: float, terms: Terms | None = None) -> Tblm:
+    """The document of a feeder with one battery at 87, which stands at 0 W, and of which so much is stored as telemetry says (NaN:
+    it says nothing)."""
+    model = ieee123_with_der()
+    model = model.with_(der=tuple(site for site in model.der if site.name == "der87"))
+    storage: dict[str, Any] = {
+        "NP_TYPE": "STORAGE",
+        "NP_BESS_CAPACITY": CAPACITY_WH,
+        "NP_BESS_SOC_MIN": LOW_SOC,
+        "NP_EFFICIENCY": EFFICIENCY,
+    }
+    storage |= {"NP_Q_MAX_ABS": 1e3, "NP_Q_MAX_INJ": 1e3}  # so that P alone moves the bus
+    options = CapabilityOptions(delivery_s=(2.0, 60.0, 900.0), devices=(), region=RegionOptions(directions=12))
+    desk = Desk(
+        Truth(model, inverters(1, **storage)),
+        flexibility=FlexibilityParams(120 * S_NS, LimitRules((0.9, 1.1)), options, storage=terms),
+    )
+    desk.truth.der_soc_wh = np.array([stored_wh])
+    tblm = desk.call(0)
+    assert tblm is not None and tblm.flexibility is not None and not tblm.flexibility.reasons
+    return tblm
+
+
+def reach_w(tblm: Tblm, quantile: str, delivery_s: float) -> tuple[float, float]:
+    """How far down and up the bus can go from where it stands: what the battery gives, and takes, and the losses of that."""
+    assert tblm.flexibility is not None
+    (p,) = [np.array(r.P_W) for r in tblm.flexibility.capability if (r.quantile, r.delivery_s) == (quantile, delivery_s)]
+    return tblm.operating_point.P_W - p.min(), p.max() - tblm.operating_point.P_W
+
+
+@pytest.mark.parametrize(
+    ("stored_wh", "quantile", "delivery_s", "gives_w", "takes_w"),
+    [
+        (50e3, "P10", 2.0, RATED_W, RATED_W),
+        (12e3, "P10", 2.0, RATED_W, RATED_W),  # 2 kWh over what it keeps last 24 s
+        (12e3, "P10", 60.0, 120e3, RATED_W),
+        (12e3, "P10", 900.0, 8e3, RATED_W),
+        (12e3, "P90", 900.0, 8e3, RATED_W),
+        (10e3, "P50", 2.0, 0.0, RATED_W),
+        (95e3, "P10", 900.0, RATED_W, 20e3 / EFFICIENCY),
+        (NOT_TOLD, "P10", 2.0, 0.0, RATED_W),
+        (NOT_TOLD, "P50", 900.0, RATED_W, RATED_W),
+    ],
+)
+def test_storage_gives_and_takes_what_its_energy_bears_for_the_class(
+    stored_wh: float, quantile: str, delivery_s: float, gives_w: float, takes_w: float
+) -> None:
+    """(stored - least) / t and (capacity - stored) / (efficiency t), within the rating; 12 % for the feeder's losses and its answer
+    to voltage."""
+    gives, takes = reach_w(battery(stored_wh), quantile, delivery_s)
+    assert gives == pytest.approx(gives_w, rel=0.12, abs=300.0)
+    assert takes == pytest.approx(takes_w, rel=0.12, abs=300.0)
+
+
+@pytest.mark.parametrize(("duration_s", "wanted_w"), [(None, 8e3), (60.0, 120e3), (3600.0, 2e3)])
+def test_what_storage_offers_lasts(duration_s: float | None, wanted_w: float) -> None:
+    found = battery(12e3, Terms(50.0, None, duration_s=duration_s)).flexibility
+    assert found is not None
+    (block,) = found.dispatchable
+    assert block.direction == "up" and pytest.approx(wanted_w, rel=0.12) == block.P_W

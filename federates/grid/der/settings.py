@@ -7,7 +7,7 @@ Per-unit bases are those of the standard: voltages on NP_AC_V_NOM, active power 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from functools import cached_property
@@ -235,6 +235,10 @@ class DerSettings:
             digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+    def storage(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Which of the DERs, named in their order, are storage."""
+        return tuple(name for name, kind in zip(names, self.NP_TYPE.tolist(), strict=True) if kind == DerType.STORAGE)
 
     def updated(self, which: Which, **values: ArrayLike) -> Self:
         """A copy with `values` for the DERs `which` (indices, a mask or a slice)."""

@@ -46,12 +46,20 @@ class Governors:
             raise DynamicsError("refused", "its machine has no governor, so that its schedule cannot change")
         self.scheduled[generator] += change
 
+    def scheduled_by_machine(self) -> NDArray[np.float64]:
+        """[machine]: its part of the change of its generator's schedule, by rating; 0 for one without a governor."""
+        by_machine = np.zeros(len(self._rating))
+        for k in self._of_machine:
+            generator = self._generator[k]
+            by_machine[k] = self.scheduled[generator] * self._rating[k] / self._rating[self._generator == generator].sum()
+        return by_machine
+
     def write(self, sharing: NDArray[np.bool_]) -> None:
         """Write every input; `sharing` [machine]: who takes part in secondary control, by rating."""
         total = sum(self._rating[k] for k in self._of_machine if sharing[k])
+        scheduled = self.scheduled_by_machine()
         for k, (model, row, per_power) in self._of_machine.items():
-            generator = self._generator[k]
-            power = self.scheduled[generator] * self._rating[k] / self._rating[self._generator == generator].sum()
+            power = scheduled[k]
             if sharing[k]:
                 power += self._secondary * self._rating[k] / total
             model.paux0.v[row] = power * per_power

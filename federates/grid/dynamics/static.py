@@ -107,6 +107,10 @@ def _path(folder: Path, case: str) -> Path:
     return folder / f"{case}.json"
 
 
+_UNRATED = 1e9
+"""Of a transformer's rating, which is the system's base here and none of its own: the cases of ANDES state no ratings."""
+
+
 def pandapower_net(static: StaticCase) -> pandapowerNet:
     """The case as a pandapower net, whose power flow is that of ANDES (a test holds it to 1e-6 pu)."""
     import numpy as np
@@ -146,7 +150,7 @@ def pandapower_net(static: StaticCase) -> pandapowerNet:
             net, hv, lv, mva, static.base_kv[hv], static.base_kv[lv], vkr_percent=r * 100.0, vk_percent=z, pfe_kw=0.0,
             i0_percent=0.0, shift_degree=float(np.degrees(-shift_rad if low_first else shift_rad)), in_service=closed,
             tap_side="lv" if low_first else "hv", tap_neutral=0, tap_pos=1 if tap >= 1.0 else -1,
-            tap_step_percent=abs(tap - 1.0) * 100.0, tap_changer_type="Ratio",
+            tap_step_percent=abs(tap - 1.0) * 100.0, tap_changer_type="Ratio", df=_UNRATED,
         )  # fmt: skip
         # its charging, half on either side of the impedance
         for bus, q in ((i, -b / 2.0 / tap**2), (j, -b / 2.0)):

@@ -34,7 +34,8 @@ class AndesSystem:
 
     def __init__(self, case: str, code_folder: Path, steps_per_s: int) -> None:
         """Load the case; generates numerical code where `code_folder` has none. DynamicsError "start"."""
-        andes.config_logger(stream_level=logging.CRITICAL, file=False)
+        # the folder is given although no log is written: without one ANDES makes one in the system's, and leaves it there
+        andes.config_logger(stream_level=logging.CRITICAL, file=False, log_path=str(code_folder))
         logging.getLogger("andes").setLevel(logging.CRITICAL)  # records that nobody reads take a twentieth of the time
         # no rc file of the user's, and no output files: a run depends on what the scenario says alone
         ss: Any = andes.load(
@@ -377,6 +378,6 @@ class AndesSystem:
             "closed": self.is_closed(),
             "p": by_generator(np.where(running, y[self._y_p], 0.0)),
             "running": by_generator(running.astype(float)) > 0.0,
-            "governor": float(np.where(main, y[self._y_tm] - self._tm0, 0.0).sum() - self._governors.scheduled.sum()),
+            "governor": float(np.where(main, y[self._y_tm] - self._tm0 - self._governors.scheduled_by_machine(), 0.0).sum()),
             "f_pu": self.frequency_pu(),
         }

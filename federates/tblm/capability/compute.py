@@ -107,7 +107,7 @@ class CapabilityStudy:
 
     def _at_voltage(self, v_pu: float, options: CapabilityOptions) -> list[Capability]:
         out: list[Capability] = []
-        inner: dict[Quantile, _Found] = {}  # of the class before: what it can, the next one can
+        inner: dict[Quantile, _Found] = {}  # of the class before: what it can, the next one can, as far as energy lasts
         for delivery_s in options.delivery_s:
             smaller: _Found | None = None
             for quantile in options.quantiles:
@@ -127,7 +127,7 @@ class CapabilityStudy:
 
     def _find(self, delivery_s: float, quantile: Quantile, options: CapabilityOptions, known: list[_Found]) -> _Found:
         feeder, free = self.feeder, ~held(self.resources, delivery_s)
-        resources = [resource.at(quantile) for resource in self.resources]
+        resources = [resource.at(quantile, delivery_s) for resource in self.resources]
         limits = limits_of(feeder, self.network, self.rules)
 
         def space() -> Space:
@@ -175,8 +175,10 @@ def _alike(other: Capability, delivery_s: float, quantile: Quantile, resources: 
     if other.delivery_s != delivery_s:
         more = any(other.delivery_s < r.notice_s <= delivery_s for r in resources)
         more = more or (devices and other.delivery_s < DEVICES_S <= delivery_s)
-        return not more and other.quantile == quantile
-    return all(r.at(quantile).p_max_w == r.at(other.quantile).p_max_w for r in resources)
+        if more or other.quantile != quantile:
+            return False
+    pairs = ((r.at(other.quantile, other.delivery_s), r.at(quantile, delivery_s)) for r in resources)
+    return all((a.p_min_w, a.p_max_w) == (b.p_min_w, b.p_max_w) for a, b in pairs)
 
 
 def _relabelled(other: Capability, delivery_s: float, quantile: Quantile) -> Capability:

@@ -46,7 +46,7 @@ class PointSearch:
         self._study, self._capability = study, capability
         self._before = present(study.feeder)
         self._made: dict[bytes, tuple[Setting, Space, ConeSolver]] = {}
-        self._resources = [resource.at(capability.quantile) for resource in study.resources]
+        self._resources = [resource.at(capability.quantile, capability.delivery_s) for resource in study.resources]
         self._steps = np.hstack((capability.taps, capability.capacitors)).astype(float)
         study.feeder.set_source(capability.v_pu)
 

@@ -23,8 +23,9 @@ class Resource:
     name: of the site. p_min_w .. p_max_w: active power at the middle of what is expected; p_max_p10_w and p_max_p90_w: what is
     exceeded with a chance of nine in ten and of one in ten (None: as p_max_w). s_va: apparent power, the radius of the P-Q circle.
     q_min_var .. q_max_var: further bounds of reactive power. q_per_p: Q follows P in this ratio (a load that is shed, a DER at
-    fixed power factor); None: free. table: capability over voltage and P, which then bounds Q. p_now_w, q_now_var: where it stands,
-    and stays while it is not called. notice_s: time from call to delivery.
+    fixed power factor); None: free. table: capability over voltage and P, which then bounds Q. p_now_w, q_now_var: where it
+    stands, and stays while it is not called. notice_s: time from call to delivery. energy_up_wh, energy_down_wh: what storage can
+    still give and take, which has to last for as long as is asked for.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Resource:
     p_now_w: float = 0.0
     q_now_var: float = 0.0
     notice_s: float = 0.0
+    energy_up_wh: float = np.inf
+    energy_down_wh: float = np.inf
 
     def __post_init__(self) -> None:
         highest = [p for p in (self.p_max_p10_w, self.p_max_w, self.p_max_p90_w) if p is not None]
@@ -49,11 +52,21 @@ class Resource:
             raise ValueError(f"{self.name}: p_min <= p_max_p10 <= p_max <= p_max_p90 does not hold")
         if self.q_min_var > self.q_max_var:
             raise ValueError(f"{self.name}: q_min is above q_max")
+        if not (self.energy_up_wh >= 0.0 and self.energy_down_wh >= 0.0):
+            raise ValueError(f"{self.name}: an energy below 0")
+        if (self.energy_up_wh < np.inf and self.p_min_w > 0.0) or (self.energy_down_wh < np.inf and self.p_max_w < 0.0):
+            raise ValueError(f"{self.name}: it cannot stand still, and its energy ends")
 
-    def at(self, quantile: Quantile) -> Resource:
-        """With the highest active power of a quantile."""
-        p_max_w = {"P10": self.p_max_p10_w, "P50": None, "P90": self.p_max_p90_w}[quantile]
-        return self if p_max_w is None else replace(self, p_max_w=p_max_w)
+    def at(self, quantile: Quantile, lasts_s: float = 0.0) -> Resource:
+        """With the highest active power of a quantile, and no more either way than its energy bears for `lasts_s` seconds."""
+        given = {"P10": self.p_max_p10_w, "P50": None, "P90": self.p_max_p90_w}[quantile]
+        p_max_w, p_min_w = self.p_max_w if given is None else given, self.p_min_w
+        if lasts_s > 0.0:
+            p_max_w = min(p_max_w, self.energy_up_wh * 3600.0 / lasts_s)
+            p_min_w = max(p_min_w, -self.energy_down_wh * 3600.0 / lasts_s)
+        if (p_max_w, p_min_w) == (self.p_max_w, self.p_min_w):
+            return self
+        return replace(self, p_min_w=p_min_w, p_max_w=p_max_w, p_max_p10_w=None, p_max_p90_w=None)
 
     def excess_va(self, p_w: float, q_var: float, v_pu: float) -> float:
         """By how much (p, q) at terminal voltage v is outside; not positive inside."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,3 +168,46 @@ def test_a_schedule_moves_one_machine() -> None:
         moved = dict(zip(c.static.generator_names(), (state["p"] - before) * c.base_va / 1e6, strict=True))
         # minus 50 MW, of which four like governors give back a quarter each
         assert moved == pytest.approx({"G1": 12.5, "G2": 12.5, "G3": -37.5, "G4": 12.5}, abs=1.5)
+
+
+def test_a_second_fault_at_a_bus_is_refused_and_leaves_the_first_to_its_own_end() -> None:
+    with running("kundur") as c:
+        at = c.bus("8")
+        for begins, ends in ((0, 8), (2, 4)):
+            c.engine.order(begins, "fault", at)
+            c.engine.order(ends, "clear", at)
+        during, rows, _ = c.run(6 / 32)
+        assert [row["reason"] for row in rows if row["event"] == "refused"] == ["it is faulted already"]
+        assert during["v_pu"][at] < 0.01, "the end of the second is none of the first"
+        after, _, _ = c.run(4 / 32)
+        assert after["v_pu"][at] > 0.5
+        c.engine.order(c.k, "fault", at)
+        c.engine.order(c.k + 2, "clear", at)
+        again, rows, _ = c.run(1 / 32)
+        assert again["v_pu"][at] < 0.01 and not [row for row in rows if row["event"] == "refused"]
+
+
+def test_a_schedule_is_no_part_of_what_governors_give_where_its_machine_is_out() -> None:
+    """Governors answer the loss of the machine alike, whatever its schedule had been changed by."""
+    given = []
+    for change in (0.0, -0.5):
+        with running("kundur") as c:
+            c.order("schedule", c.generator("G3"), change)
+            c.order("trip", c.generator("G3"))
+            state, _, _ = c.run(1.0)
+            given.append(float(state["governor"]))
+    assert given[1] == pytest.approx(given[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_andes_leaves_nothing_in_the_systems_temporary_folder(
+    killed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would make a folder for its log at every start; one that is killed could not remove it, so that none is made."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with running("kundur") as c:
+        c.run(1 / 32)
+        assert list(tmp_path.iterdir()) == []
+        if killed:
+            os.kill(c.engine.pid, signal.SIGKILL)
+    assert list(tmp_path.iterdir()) == []
