@@ -11,12 +11,13 @@ may be sent to it, and what is sent when everything ends. `layout` makes ports o
 `gatekeeper` is a small process that alone owns the connections of a device, or of a group that fails together. It polls on an
 absolute grid (`federates.runtime.pace`), judges every write by the whitelist (`guard`), writes it into the audit log before it
 goes out (`audit`, `audit_verify`), and records every exchange (`exchanges`). `wire` and `master_wire` are the loops of one device,
-`drivers/` the ends of the two protocols, `relay` the place where every octet of a line passes. `presence` notices a device that is
-lost or comes back, `clock` knows how far its clock is off.
+`drivers/` the ends of the two protocols, `relay` and `serial_relay` the places where every octet of a line passes. `presence`
+notices a device that is lost or comes back, `clock` knows how far its clock is off, `priority` asks for the processor.
 
 What may go wrong is watched by `vigil`: the solver, the supervisor, the lease, the emergency stop (`safety`, `stop_key`). Whatever
 it is, the device falls back to SAFE: no further write, and the `fallback` of every point is sent first and audited after. A dry
-run, which is what a run is without --live, sends not one byte of a write: the gatekeeper sends none, and the relay lets none pass.
+run, which is what a run is without --live, sends not one byte of a write: the gatekeeper sends none, and the relay lets none pass
+(`read_only`).
 
 `devices/` are stand-ins, processes of their own, with faults to order; `stand_ins` runs them beside a run. `cli_device`, `probe_*`
 and `watch` look at a device without a run. `plan` is what the processes are told, `endpoints` where the devices are.

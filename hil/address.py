@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from hil.plan import SerialSettings, TlsSettings
+from hil.plan import USUAL_LINE, SerialSettings, TlsSettings
 from hil.points import Protocol
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _number(text: str, name: str, value: str, most: int) -> int:
 
 
 def _line(text: str, protocol: Protocol, given: dict[str, str]) -> SerialSettings:
-    default = SerialSettings() if protocol is Protocol.MODBUS else SerialSettings(9600, "N", 1)
+    default = USUAL_LINE[protocol]
     parity = given.get("parity", default.parity).upper()
     if parity not in ("N", "E", "O"):
         raise ValueError(f"{text!r}: parity is {parity!r}; write N, E or O")

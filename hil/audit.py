@@ -92,6 +92,27 @@ def signed_text(what: str, run: str, count: int, last: str) -> bytes:
     return f"gridtandem audit {what}/{run}/{count}/{last}".encode()
 
 
+def _replace(path: Path, text: str) -> None:
+    """Put `text` in place of a file so that a crash leaves the old one or the new one, whole: a rename alone may reach the disk
+    before the octets do. OSError."""
+    partial = path.with_name(path.name + ".part")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _sync_names(folder: Path) -> None:
+    """Bring the names in a folder to the disk: a crash then loses no file that was made, and brings none back that was replaced.
+    OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class AuditLog:
     """One log, one writer. Threads may share it. AuditError where it cannot be made or written."""
 
@@ -125,7 +146,7 @@ class AuditLog:
             is_due = self._since_checkpoint >= CHECKPOINT_EVERY
             if is_due:
                 self._checkpoint("checkpoint")
-            self._sync()
+            self._sync(names=is_due or number == 1)
             if is_due:
                 self._enter()  # after the log: a ledger that knows more than the log would accuse it
         return number
@@ -135,7 +156,7 @@ class AuditLog:
         with self._lock:
             if not self._file.closed:
                 self._checkpoint("end")
-                self._sync()
+                self._sync(names=True)
                 self._enter()
                 self._file.close()
 
@@ -172,14 +193,14 @@ class AuditLog:
         self._count, self._last = self._count + 1, digest(line)
         return self._count
 
-    def _sync(self) -> None:
+    def _sync(self, *, names: bool = False) -> None:
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
             head = self._key.sign(signed_text("head", self.run, self._count, self._last))
             text = canonical_json({"n": self._count, "last": self._last, "signature": base64.b64encode(head).decode()})
-            partial = self.path.with_suffix(".head.part")
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(self.path.with_suffix(".head"))
+            _replace(self.path.with_suffix(".head"), text)
+            if names:  # else a crash may leave the head of some records ago, which a log may be ahead of
+                _sync_names(self.path.parent)
         except OSError as error:
             raise AuditError(f"{self.path}: the audit log cannot be written: {error.strerror}; free space") from error

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 from federates.runtime.companion import private_directory
 from federates.runtime.federate import S_NS, Step
 from federates.runtime.port import Event, Inputs, Outputs, Port, Quality, Sample
-from hil.channel import Channel, Frame, Word, channel_path
+from hil.channel import SOE_ROWS, Channel, Frame, Word, channel_path
 from hil.layout import PortLayout, layout
 from hil.plan import Role
 from hil.points import MapPoint, PointMap
@@ -37,7 +38,10 @@ TIMES = Port(
     "times", "s", ("round_trip", "lateness"), "of the gatekeeper's last exchange; how late its instant of the grid was noticed"
 )
 MOST_REACTIONS = 20
-"""Events of a device that are passed on in one step; the rest wait for the next ones, in order."""
+MOST_REPORTS = 500
+MOST_WAITING = 10_000
+"""Commands of a device's master, and events of a device, that are passed on in one step. The rest wait for the next steps, in
+order: so many here, then some in the gatekeeper, which takes more still for a fault. Results of our own commands do not wait."""
 _GATE_SILENT_NS = S_NS
 _LONGEST_WISH = 120
 """Characters of a command that was refused here, in the audit log: escaped, they must fit a message of 1020 bytes."""
@@ -76,7 +80,7 @@ class BridgeFederate:
             TIMES,
         )
         self._channel: Channel | None = None
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: deque[dict[str, Any]] = deque()
 
     def start(self, t_ns: int) -> Outputs:
         """Open the shared memory, where there is a gatekeeper; readings of the self test are there already."""
@@ -96,9 +100,9 @@ class BridgeFederate:
         for event in inputs.get("command", ()):
             if refusal := self._command(event):
                 results.append({**self._named(event), "outcome": refusal})
-        if self._channel is not None:
-            self._waiting += self._channel.take_for_bridge()
-        now, self._waiting = self._waiting[:MOST_REACTIONS], self._waiting[MOST_REACTIONS:]
+        self._take(results)
+        most = MOST_REPORTS if self.params.role.commands else MOST_REACTIONS
+        now = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         return Step({**self._readings(t_ns), **self._events(now, results)})
 
     def stop(self) -> None:
@@ -135,7 +139,9 @@ class BridgeFederate:
         if self._channel is None:
             return "refused: no gatekeeper"
         try:
-            taken = self._channel.send_to_device({"id": f"{event.source}/{event.seq}", "values": values})
+            taken = self._channel.send_to_device(
+                {"id": f"{event.source}/{event.seq}", "values": values, "asked_ns": time.monotonic_ns()}
+            )
         except ValueError as error:
             return self._not_passed_on(event, str(error))
         return "" if taken else "refused: the gatekeeper takes no commands any more"
@@ -181,14 +187,23 @@ class BridgeFederate:
         times = np.where(measured > 0, np.maximum(t_ns - age_ns, 0), 0)
         return Sample(values, times.astype(np.int64), quality)
 
+    def _take(self, results: list[dict[str, Any]]) -> None:
+        """What has come from the gatekeeper, as far as there is room for it."""
+        room = max(0, MOST_WAITING - len(self._waiting)) // SOE_ROWS
+        for message in () if self._channel is None else self._channel.take_for_bridge(room):
+            if message["event"] == "result":
+                results.append({key: value for key, value in message.items() if key != "event"})
+            elif message["event"] == "soe":
+                self._waiting += [
+                    {"event": "report", "point": self.params.points.points[number].name, "value": value, "device_utc_ns": device_ns}
+                    for number, value, device_ns in message["rows"]
+                ]
+            else:
+                self._waiting.append(message)
+
     def _events(self, messages: Sequence[Mapping[str, Any]], results: list[dict[str, Any]]) -> dict[str, Any]:
         if self.params.role.commands:
-            rows = [dict(message) for message in messages]
-            told = results + [{k: v for k, v in row.items() if k != "event"} for row in rows if row.get("event") == "result"]
-            happened = [
-                {"event": "report", **{k: v for k, v in row.items() if k != "event"}} for row in rows if row.get("event") == "soe"
-            ]
-            return {RESULT.name: told, SOE.name: happened}
+            return {RESULT.name: results, SOE.name: list(messages)}
         sent: dict[str, list[dict[str, Any]]] = {f"to_{name}": [] for name in self._targets}
         for message in messages:
             point = self.params.points.point(str(message["point"]))

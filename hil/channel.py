@@ -40,6 +40,8 @@ _HEADER_WORDS = 32
 _SLOTS, _SLOT = 256, 1024
 _RING = 16 + _SLOTS * _SLOT
 _TRIES = 4
+SOE_ROWS = 16
+"""Most events of a device in one message: [number of the point in its map, value, UTC in ns by the device's clock] each."""
 
 
 class Word(IntEnum):
@@ -174,9 +176,9 @@ class Channel:
         """The gatekeeper: a result or an event. False where the ring is full."""
         return self._push(self._from_device, message)
 
-    def take_for_bridge(self) -> list[dict[str, Any]]:
-        """The bridge: what has come from the gatekeeper."""
-        return self._pop(self._from_device)
+    def take_for_bridge(self, most: int = _SLOTS) -> list[dict[str, Any]]:
+        """The bridge: what has come from the gatekeeper, `most` messages of it; the rest stays."""
+        return self._pop(self._from_device, most)
 
     def _push(self, ring: int, message: Mapping[str, Any]) -> bool:
         text = canonical_json(message).encode()
@@ -191,9 +193,10 @@ class Channel:
         counts[0] = head + 1
         return True
 
-    def _pop(self, ring: int) -> list[dict[str, Any]]:
+    def _pop(self, ring: int, most: int = _SLOTS) -> list[dict[str, Any]]:
         counts = self._counts[ring]
-        head, tail = counts[0], counts[1]
+        tail = counts[1]
+        head = min(counts[0], tail + most)
         taken = []
         for number in range(tail, head):
             at = ring + 16 + (number % _SLOTS) * _SLOT

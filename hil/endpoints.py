@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hil.drivers.base import DeviceError
-from hil.plan import DevicePlan, SerialSettings, TlsSettings
+from hil.plan import DevicePlan, TlsSettings
 
 if TYPE_CHECKING:
     from protocols.modbus import Address as ModbusAddress
@@ -40,8 +40,7 @@ def modbus_address(device: DevicePlan, target: tuple[str, int]) -> ModbusAddress
     from protocols.modbus import SerialAddress, TcpAddress, TlsAddress
 
     if device.is_serial:
-        serial = device.serial or SerialSettings()
-        return SerialAddress(device.address, serial.baud, serial.parity, serial.stop_bits)
+        return SerialAddress(device.address, device.line.baud, device.line.parity, device.line.stop_bits)
     if device.tls is not None:
         return TlsAddress(target[0], tls_client(device.tls), target[1], device.tls.server_role)
     return TcpAddress(*target)

@@ -31,7 +31,7 @@ class Exchange:
 
     kind: poll, command, fallback, served (a command that a master gave us). `lateness_ns` of the grid's instant that it belongs to,
     `overruns` so far. `points`, `raw` (before scaling), `values` (after), `quality` go together, one entry a point.
-    `clock_offset_ns` is 0 with an uncertainty of -1 where the device shows no time.
+    `clock_offset_ns` (the device's clock is ahead of ours by so much) is 0 with an uncertainty of -1 where no clock was read.
     """
 
     kind: str
@@ -84,12 +84,14 @@ class ExchangeRecorder:
         self._thread.start()
 
     def add(self, exchange: Exchange) -> None:
-        """Keep a row."""
-        self._rows.append(exchange)
+        """Keep a row, unless nothing can be written any more."""
+        if self.failed is None:
+            self._rows.append(exchange)
 
     def capture(self, sender: tuple[str, int], receiver: tuple[str, int], octets: bytes, utc_ns: int) -> None:
-        """Keep octets."""
-        self._octets.append((sender, receiver, octets, utc_ns))
+        """Keep octets likewise."""
+        if self.failed is None:
+            self._octets.append((sender, receiver, octets, utc_ns))
 
     def flush(self) -> None:
         """Write what is kept. OSError."""

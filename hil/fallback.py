@@ -12,9 +12,11 @@ from hil.guard import Guard, Order, Refused
 from hil.points import FallbackKind, PointMap
 
 RETRY_S = 0.05
-GIVE_UP_S = 1.0
+GIVE_UP_S = 2.0
+REACH_S = 0.5
 """A fallback that could not leave (no connection) is tried again for so long. What the device then has not acknowledged is owed: it
-is sent once more when the device answers again, however late, since the device may still hold what it was commanded."""
+is sent once more when the device answers again, however late, since the device may still hold what it was commanded; and where that
+is not acknowledged either, again after `silence_s`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,18 @@ class Fallen:
 
     @property
     def is_owed(self) -> bool:
-        """Whether the device never said that it has it: it is sent once more when the device answers again."""
+        """Whether the device never said that it has it: it is sent again when the device answers again."""
         return self.sent is not None and not self.sent.answered
 
 
-def orders(points: PointMap, guard: Guard) -> tuple[list[tuple[str, str, Order]], list[Fallen]]:
-    """(point, fallback, order) in the order to be sent, releases last; and the rows for which nothing is sent."""
-    first: list[tuple[str, str, Order]] = []
-    releases: list[tuple[str, str, Order]] = []
+Wanted = tuple[str, str, Order]
+"""(point, its fallback, the order)"""
+
+
+def orders(points: PointMap, guard: Guard) -> tuple[list[Wanted], list[Wanted], list[Fallen]]:
+    """Values, in the order to be sent; releases, which come after them; and the rows for which nothing is sent."""
+    values: list[Wanted] = []
+    releases: list[Wanted] = []
     silent: list[Fallen] = []
     for point in points.writes:
         fallback = point.fallback
@@ -52,21 +58,32 @@ def orders(points: PointMap, guard: Guard) -> tuple[list[tuple[str, str, Order]]
         except Refused as refusal:
             silent.append(Fallen(point.name, str(fallback), value, None, str(refusal)))
             continue
-        (releases if fallback.kind is FallbackKind.RELEASE else first).append((point.name, str(fallback), order))
-    return first + releases, silent
+        (releases if fallback.kind is FallbackKind.RELEASE else values).append((point.name, str(fallback), order))
+    return values, releases, silent
 
 
 async def send_all(master: Master, points: PointMap, guard: Guard) -> list[Fallen]:
     """Send every fallback, and say what became of each."""
-    to_send, fallen = orders(points, guard)
+    values, releases, fallen = orders(points, guard)
     give_up_s = time.monotonic() + GIVE_UP_S
-    for name, fallback, order in to_send:
-        sent = await _send(master, guard, order)
-        while not sent.sent and time.monotonic() < give_up_s:
-            await asyncio.sleep(RETRY_S)
-            sent = await _send(master, guard, order)
-        fallen.append(Fallen(name, fallback, order.value, sent, order=order))
+    for group in (values, releases):
+        fallen += await _send_each(master, guard, group, give_up_s)
     return fallen
+
+
+async def _send_each(master: Master, guard: Guard, group: Sequence[Wanted], give_up_s: float) -> list[Fallen]:
+    """Each once, then again those that could not leave: a point that cannot be written holds up none of the others."""
+    done = [Fallen(name, fallback, order.value, await _send(master, guard, order), order=order) for name, fallback, order in group]
+    while not all(_left(one) for one in done) and (left_s := give_up_s - time.monotonic()) > 0:
+        await master.reach(min(REACH_S, left_s))
+        done = [one if _left(one) else (await send_owed(master, guard, [one]))[0] for one in done]
+        if not all(_left(one) for one in done):
+            await asyncio.sleep(RETRY_S)
+    return done
+
+
+def _left(one: Fallen) -> bool:
+    return one.sent is not None and one.sent.sent
 
 
 async def send_owed(master: Master, guard: Guard, owed: Sequence[Fallen]) -> list[Fallen]:

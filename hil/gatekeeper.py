@@ -26,7 +26,8 @@ from hil.channel import Word
 from hil.drivers.base import DeviceError, Master, Outstation
 from hil.endpoints import modbus_address, tcp_address, tls_client, tls_server
 from hil.master_wire import MasterWire
-from hil.plan import DevicePlan, GatekeeperPlan, OnFault, Role, SerialSettings
+from hil.plan import DevicePlan, GatekeeperPlan, OnFault, Role
+from hil.priority import take_precedence
 from hil.safety import EmergencyStop, SafetyError
 from hil.vigil import LOOK_S, Vigil
 from hil.wire import OutstationWire, Surroundings
@@ -44,16 +45,6 @@ def serve(plan: GatekeeperPlan, host: Host) -> None:
         asyncio.run(Gatekeeper(plan, host).live())
     except (DeviceError, SafetyError, AuditError) as error:
         raise CompanionFailure(_blamed(plan, str(error)), str(error)) from error
-
-
-def _ask_for_real_time() -> str:
-    """Ask the kernel to run this process before ordinary ones; gives how it is scheduled. Without the right to (CAP_SYS_NICE, or
-    `LimitRTPRIO`) it stays an ordinary process, and its lateness shows that."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))
-    except PermissionError:
-        return "other"
-    return "fifo"
 
 
 def _blamed(plan: GatekeeperPlan, text: str) -> str:
@@ -76,6 +67,7 @@ class Gatekeeper:
         self._falls: list[asyncio.Task[None]] = []
         self._failure: CompanionFailure | None = None
         self._over = False
+        self._rank = ""
 
     async def live(self) -> None:
         """From the first connection to the last record."""
@@ -83,8 +75,9 @@ class Gatekeeper:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._asked_to_end, signal.Signals(number).name)
         loop.add_signal_handler(signal.SIGUSR2, self._emergency)
+        self._rank = take_precedence()  # before there are threads
         mode = "dry" if self.plan.warrant is None else "live"
-        facts = {"mode": mode, "scheduler": _ask_for_real_time(), "devices": [device.name for device in self.plan.devices]}
+        facts = {"mode": mode, "scheduler": self._rank, "devices": [device.name for device in self.plan.devices]}
         await asyncio.to_thread(self.audit.append, "start", **facts)
         try:
             await self._open()
@@ -125,8 +118,9 @@ class Gatekeeper:
             clear = f"run_cosim.py safety clear --stop-file {self.stop.path} --operator NAME"
             raise SafetyError(f"no device can be armed: the emergency stop is set ({self.stop.why()}); clear it with: {clear}")
         around = Surroundings(
-            self.host.directory, self.host.run_dir, self.audit, self.stop, self._fault, self._lost, self.vigil.look, self._may_rearm
-        )
+            self.host.directory, self.host.run_dir, self.audit, self.stop, self._fault, self._lost, self.vigil.look,
+            self._may_rearm, self._rank,
+        )  # fmt: skip
         for device in self.plan.devices:
             if self._ended.is_set() or self.vigil.cause or self._failure is not None:
                 return  # it ends before it began: no further device is reached, let alone armed
@@ -153,7 +147,7 @@ class Gatekeeper:
             return OutstationWire(device, around, self._outstation)
         target = ("", 0) if device.is_serial else await self._resolved(device)
         if target[0].startswith("/"):  # a stand-in on a serial line; pseudo terminals take no parity
-            device = replace(device, address=target[0], serial=device.serial or SerialSettings(parity="N", stop_bits=2))
+            device = replace(device, address=target[0], serial=replace(device.line, parity="N", stop_bits=2))
         if device.role is Role.MASTER and self._stack is None:
             from protocols.dnp3.master import MasterStack  # its C++ stack takes time to load, and threads
 
@@ -220,12 +214,15 @@ class Gatekeeper:
         self._ended.set()
 
     def _emergency(self) -> None:
-        """The signal: safe first, then latched."""
+        """The signal: safe first, then latched, which waits for a disk."""
         self.vigil.raise_alarm("emergency stop: signal SIGUSR2")
+        self._falls.append(asyncio.get_running_loop().create_task(self._latch("signal SIGUSR2")))
+
+    async def _latch(self, cause: str) -> None:
         try:
-            self.stop.set("signal SIGUSR2")
+            await asyncio.to_thread(self.stop.set, cause)
         except OSError as error:
-            self._fault(self.plan.devices[0].name, f"the emergency stop cannot be latched: {error}", always=True)
+            raise OSError(error.errno, f"the emergency stop cannot be latched ({error.strerror})", str(self.stop.path)) from error
 
     def _alarm(self, cause: str) -> None:
         """Something that all devices depend on is gone. A dead solver is the supervisor's to name; if it does not, we do."""

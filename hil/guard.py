@@ -54,6 +54,16 @@ class Guard:
             raise
         return order
 
+    def allows(self, name: str, value: float | str, now_ns: int) -> bool:
+        """Whether `judge` would give an order. Counts nothing."""
+        try:
+            order = self._order(name, value)
+            self._within_time(order, now_ns)
+            self._unlocked(order)
+        except Refused:
+            return False
+        return True
+
     def still(self, order: Order, now_ns: int) -> None:
         """Judge an order again that waited for the disk or the line: another may have gone out to its point meanwhile, or an
         interlock have closed. Raises Refused."""

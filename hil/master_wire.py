@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from hil.channel import Word
+from hil.channel import SOE_ROWS, Word
 from hil.drivers.base import Cycle, DeviceError, Master, Sent
 from hil.fallback import Fallen, send_all, send_owed
 from hil.guard import Guard, Order, Refused
@@ -23,7 +23,10 @@ Result = TypeVar("Result")
 _LISTEN_S = 0.005
 _OF_PERIOD = 0.8
 _TURN_S = 0.06
-"""How long the fallback lets an exchange under way come to its end before it is given up."""
+"""How long the fallback lets an exchange under way come to its end before it is given up. On a serial line also as long as the
+longest frame takes: what is sent into an answer is lost with it, and a line where an answer may still come is left alone for a
+while."""
+_LONGEST_FRAME_BITS = 11 * 292
 _LONGEST_ECHO = 200
 """Characters of a name or wish that go into an answer: a message has 1020 bytes."""
 
@@ -56,6 +59,9 @@ class MasterWire(Wire):
         self._falling = False
         self._refused_wish: dict[str, float] = {}
         self._under_way: asyncio.Future[Any] | None = None
+        self._turn_s = _TURN_S + (_LONGEST_FRAME_BITS / plan.line.baud if plan.is_serial else 0.0)
+        self._owed_again_ns = 0
+        self._polled = asyncio.Event()
 
     async def open(self) -> None:
         """Reach the device and read every point once. DeviceError says why that was not possible in the plan's time."""
@@ -90,6 +96,7 @@ class MasterWire(Wire):
         """Poll and listen from now on."""
         self.spawn(self._poll(), "polling")
         self.spawn(self._listen(), "commands")
+        self.spawn(self._follow_on(), "following")
 
     def look(self, now_ns: int) -> None:
         """Called often: the lease, and the first step of the solver."""
@@ -103,6 +110,9 @@ class MasterWire(Wire):
     async def _poll(self) -> None:
         async for tick in self.ticks():
             sent_ns = time.monotonic_ns()
+            if self._falling:
+                self.beat(connected=self.driver.is_connected)
+                continue  # the line is for the fallback
             cycle = await self._exclusively(self.driver.cycle(_OF_PERIOD * self.plan.period_ns / 1e9))
             if cycle is None:
                 continue  # given up for the fallback
@@ -112,8 +122,7 @@ class MasterWire(Wire):
             self._remember(cycle)
             self.channel.set(Word.ROUND_TRIP, done_ns - sent_ns)
             self.beat(connected=connected)
-            for event in cycle.events:
-                self.tell({"event": "soe", **event})
+            self._report(cycle)
             offset = self.driver.clock or (0, -1)
             self.exchange(
                 "poll", sent_ns, done_ns, cycle.problems[0] if cycle.problems else "ok",
@@ -123,7 +132,13 @@ class MasterWire(Wire):
             )  # fmt: skip
             await self._judge_line(cycle, done_ns, connected=connected)
             if tick.due_ns + self.plan.period_ns > done_ns:
-                await self._follow()
+                self._polled.set()
+
+    def _report(self, cycle: Cycle) -> None:
+        """The device's events, several to a message: a device that was away may bring thousands at once."""
+        rows = [[self.number_of[name], value, device_ns] for name, value, device_ns in cycle.events]
+        for at in range(0, len(rows), SOE_ROWS):
+            self.tell({"event": "soe", "rows": rows[at : at + SOE_ROWS]})
 
     async def _exclusively(self, work: Coroutine[Any, Any, Result]) -> Result | None:
         """One exchange at a time; None where it was given up for the fallback."""
@@ -145,10 +160,11 @@ class MasterWire(Wire):
 
     async def _come_back(self) -> None:
         """The device answers again after a fall: it gets what it is owed, and is armed again where its plan says so."""
-        if self._owed:
+        if self._owed and time.monotonic_ns() >= self._owed_again_ns:
             sent = await send_owed(self.driver, self.guard, self._owed)
-            self._owed = [one for one in sent if one.sent is not None and not one.sent.sent]  # lost again meanwhile
-            await self._account([one for one in sent if one not in self._owed])
+            self._owed = [one for one in sent if one.is_owed]
+            self._owed_again_ns = time.monotonic_ns() + self.plan.silence_ns
+            await self._account([one for one in sent if one.sent is not None and one.sent.sent])
         if self.plan.on_reconnect is OnReconnect.REARM and self.chain.lease_until_ns is not None and not self.chain.is_for_good:
             if not self.around.may_rearm():
                 return
@@ -188,6 +204,7 @@ class MasterWire(Wire):
     async def _listen(self) -> None:
         """Take commands as they come; each is carried out before the next."""
         while True:
+            self.pass_on()
             for message in self.channel.take_for_device():
                 await self._command(message)
             await asyncio.sleep(_LISTEN_S)
@@ -196,13 +213,18 @@ class MasterWire(Wire):
         """One command of the simulation: values or control codes of one or several points, in order. After one that did not succeed
         the rest is refused: half a curve must not be taken into use."""
         command, failed = str(message.get("id", "")), ""
+        waited_ns = time.monotonic_ns() - int(message.get("asked_ns", time.monotonic_ns()))
+        stale = f"it waited for {waited_ns / 1e9:.2f} s" if waited_ns > self.plan.silence_ns else ""
         if "refused" in message:  # the bridge could not make a command of it
             await self.audit("refused", point="", wish=message["refused"], reason=message["reason"], command=command)
         for name, wish in message.get("values", ()):
             name = str(name)
             if isinstance(wish, int) and abs(wish) > sys.float_info.max:
                 wish = math.inf  # which is refused as such; its digits would not fit into an answer
-            if failed:
+            if stale:
+                outcome = f"refused: {stale} (silence_s: {self.plan.silence_ns / 1e9:g})"
+                await self.audit("refused", point=name, wish=wish, reason=outcome, command=command)
+            elif failed:
                 outcome = f"refused: {_short(failed)!r} of the same command did not succeed"
                 await self.audit("refused", point=name, wish=wish, reason=outcome, command=command)
             elif isinstance(wish, bool) or not isinstance(wish, int | float | str):
@@ -214,6 +236,13 @@ class MasterWire(Wire):
             told = wish if isinstance(wish, int | float) else _short(wish)
             self.tell({"event": "result", "id": command, "point": _short(name), "wish": told, "outcome": outcome[:300]})
 
+    async def _follow_on(self) -> None:
+        """After each poll that was in time; beside the polls, since every write waits for the disk."""
+        while True:
+            await self._polled.wait()
+            self._polled.clear()
+            await self._follow()
+
     async def _follow(self) -> None:
         """Numbers that follow a value of the simulation: sent when they have moved, no faster than their rows allow."""
         frame = self.channel.outward()
@@ -224,19 +253,23 @@ class MasterWire(Wire):
             if quality or not math.isfinite(value):
                 continue
             wish = self.guard.within_rate(point, value, now_ns)
-            if wish is not None and self._is_news(point, wish):
+            if wish is not None and self._is_news(point, wish) and not self._still_refused(point.name, wish):
                 await self._write(point.name, wish, "follow", "")
+
+    def _still_refused(self, name: str, wish: float) -> bool:
+        """Whether a value that was refused would be again. An interlock may have opened meanwhile, or a limit of time have passed;
+        only the first refusal is entered in the audit log."""
+        return self._refused_wish.get(name) == wish and not self.guard.allows(name, wish, time.monotonic_ns())
 
     def _is_news(self, point: MapPoint, wish: float) -> bool:
         last = self.guard.last(point.name)
-        if self._refused_wish.get(point.name) == wish or (last is not None and wish == last):
-            return False
-        return last is None or abs(wish - last) >= point.deadband
+        return last is None or (wish != last and abs(wish - last) >= point.deadband)
 
     async def _write(self, name: str, wish: float | str, kind: str, command: str) -> str:
         """Judge, audit, send, record: the way of every write. Gives what became of it."""
+        began_ns = time.monotonic_ns()
         try:
-            order = self.guard.judge(name, wish, time.monotonic_ns())
+            order = self.guard.judge(name, wish, began_ns)
         except Refused as refusal:
             self.channel.set(Word.REFUSED, self.guard.refused)
             self._refused_wish[name] = wish if isinstance(wish, float) else math.nan
@@ -252,7 +285,7 @@ class MasterWire(Wire):
             await self.audit("refused", point=name, wish=wish, reason=f"{self.chain.state}: {why}", command=command)
             return f"refused: the device is {self.chain.state} ({why})"
         await self.audit("command", point=name, value=order.value, operator=self.chain.operator, command=command, way=kind)
-        sent = await self._exclusively(self._send(order))
+        sent = await self._exclusively(self._send(order, began_ns))
         if sent is None:
             sent = Sent("given up for the fallback", math.nan, time.monotonic_ns(), time.monotonic_ns())
         if sent.sent:
@@ -260,15 +293,17 @@ class MasterWire(Wire):
         await self.audit("done", point=name, value=order.value, outcome=sent.outcome, command=command)
         return sent.outcome
 
-    async def _send(self, order: Order) -> Sent:
-        """Once more: may it? While the disk or the line was busy the device may have fallen, its lease have ended, or another order
-        have gone to the same point."""
+    async def _send(self, order: Order, began_ns: int) -> Sent:
+        """Once more: may it? While the disk or the line was busy since `began_ns` the device may have fallen, its lease have ended,
+        another order have gone to the same point, or what was right then be so no longer."""
         now_ns = time.monotonic_ns()
         why = self.around.alarm()
         if self.chain.lease_is_over(now_ns):
             why = f"the lease of {self.chain.operator} is over"
         elif not self.chain.may_write:
             why = f"the device is {self.chain.state} ({self.chain.fell_because})"
+        elif now_ns - began_ns > self.plan.silence_ns:
+            why = f"disk or line were busy for {(now_ns - began_ns) / 1e9:.2f} s (silence_s: {self.plan.silence_ns / 1e9:g})"
         if not why:
             try:
                 self.guard.still(order, now_ns)
@@ -298,7 +333,8 @@ class MasterWire(Wire):
         self._falling = True
         try:
             if was_live and self._under_way is not None and not self._under_way.done():
-                await asyncio.wait([self._under_way], timeout=_TURN_S)
+                self.driver.hurry()
+                await asyncio.wait([self._under_way], timeout=self._turn_s)
                 self._under_way.cancel()
             fallen = await send_all(self.driver, self.plan.points, self.guard) if was_live else []
             self._owed += [one for one in fallen if one.is_owed]

@@ -77,6 +77,10 @@ class SerialSettings:
     stop_bits: int = 1
 
 
+USUAL_LINE = {Protocol.MODBUS: SerialSettings(), Protocol.DNP3: SerialSettings(9600, "N", 1)}
+"""Settings of a line for which nobody says any."""
+
+
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
     """PEM files of this end, and the authority that must have signed the other's. `server_role`: of Modbus/TCP Security."""
@@ -122,6 +126,11 @@ class DevicePlan:
     def is_serial(self) -> bool:
         """Whether the address is a serial line."""
         return "/" in self.address
+
+    @property
+    def line(self) -> SerialSettings:
+        """The settings of the serial line."""
+        return self.serial or USUAL_LINE[self.role.protocol]
 
 
 @dataclass(frozen=True, slots=True)

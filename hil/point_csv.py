@@ -149,6 +149,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("readback", "readback", "yes (default) or no: read a written value back", _yes_no),
     Column("tolerance", "tolerance", "largest difference read back (default: half a raw step)", _number),
     Column("settle_s", "settle_s", "time until a written value can be read back (default 0)", _number),
+    Column(
+        "clock",
+        "clock",
+        "the row is the device's clock: s since the beginning of 1970 or 2000, UTC",
+        _word("1970", "2000"),
+        _MODBUS,
+    ),
     Column("note", "note", "for people", str),
 )
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}

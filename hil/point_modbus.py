@@ -49,6 +49,8 @@ def modbus_points(point_map: PointMap) -> list[Point]:
     return [modbus_point(point) for point in point_map.points]
 
 
+_SUNSPEC_CLOCK = "122.Tms"
+"""The one point of SunSpec that is a clock: seconds since the beginning of 2000, UTC."""
 _UNITS = {"Var": "var", "DeptRef": "%", "Varh": "varh", "Pct": "%", "VNomPct": "%", "Secs": "s", "C": "degC", "Tms": "s"}
 
 
@@ -70,6 +72,7 @@ def map_point(point: Point, prefix: str = "") -> MapPoint:
         offset=point.offset,
         scale_factor="" if point.scale_factor is None else prefix + point.scale_factor,
         sentinels=point.sentinels,
+        clock="2000" if point.name == _SUNSPEC_CLOCK else "",
         unit=unit if known else "1",
         note="" if known or not unit else f"in {unit}",
     )

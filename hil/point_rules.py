@@ -27,6 +27,7 @@ _COMMAND_RANGE = {
     "f64": (-1.7e308, 1.7e308),
 }
 _COMMAND_TYPES = tuple(_COMMAND_RANGE)
+_CLOCK_TYPES = ("u32", "s32", "u64", "s64")
 _NOT_NEGATIVE = (
     ("min_interval_s", "min_interval_s"),
     ("deadband", "deadband"),
@@ -130,6 +131,23 @@ def _modbus(point: MapPoint) -> Found:
         yield "length", "registers of a string: needed there, 1 to 125, and empty elsewhere"
     if point.scale_factor and (is_bits or point.type in ("bit", "string")):
         yield "scale_factor", "a bit or a text is not scaled; leave it empty"
+    if point.clock:
+        yield from _clock(point)
+
+
+def _clock(point: MapPoint) -> Found:
+    if point.is_write:
+        yield "clock", "a device's clock is read here, not set; write it in a row of direction read"
+    if point.type not in _CLOCK_TYPES or point.scale_factor:
+        yield (
+            "clock",
+            f"needs a whole number that is not scaled by another point; write one of {', '.join(_CLOCK_TYPES)} as its type",
+        )
+    if point.unit != "s":
+        yield (
+            "unit",
+            f"a clock counts seconds, not {point.unit}; write s, and a scale of 0.001 where the register counts milliseconds",
+        )
 
 
 def _modbus_type_holds(point: MapPoint) -> Found:

@@ -161,6 +161,7 @@ class MapPoint:
     readback: bool = True
     tolerance: float | None = None
     settle_s: float = 0.0
+    clock: str = ""
     note: str = ""
     line: int = field(default=0, compare=False)
 

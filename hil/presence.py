@@ -20,7 +20,7 @@ class Presence:
         self.is_lost = True
 
     def met(self, hang_ups: int, now_ns: int) -> None:
-        """It answers. `hang_ups`: how often its end was closed so far."""
+        """It answers. `hang_ups`: how often its end was closed, or it restarted, so far."""
         self.is_lost, self._hang_ups = False, hang_ups
         self._answered_ns, self._unanswered = now_ns, 0
 
@@ -38,7 +38,7 @@ class Presence:
         if not connected:
             why = error or "closed by the device"
         elif hang_ups != self._hang_ups:
-            why = f"closed by the device and made anew: {error or 'no more is known'}"
+            why = f"the device hung up, or restarted, and is there again: {error or 'no more is known'}"
         elif silent_ns > self._silence_ns and self._unanswered >= SILENT_POLLS:
             why = f"no answer for {silent_ns / 1e9:.2f} s (silence_s: {self._silence_ns / 1e9:g}): {error or 'nothing came'}"
         else:

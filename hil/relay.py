@@ -3,8 +3,8 @@ stopped.
 
 The DNP3 master's connections live in the threads of a C++ stack, which shows no octets; so that stack connects to this relay on the
 loopback, and the relay to the device. TLS to the device ends here, in Python's `ssl`. For a server of ours the relay is the public
-side. Where `allow` is given, nothing goes on that it has not seen and allowed: this is what makes a dry run unable to write,
-whatever a stack does by itself.
+side. Where a gate is given, nothing goes on that it has not seen and let pass: this is what makes a dry run unable to write,
+whatever a stack does by itself. A serial line has a relay of its own kind (`serial_relay.py`).
 """
 
 from __future__ import annotations
@@ -14,54 +14,15 @@ import contextlib
 import ssl
 import time
 from collections.abc import Callable
-from typing import Protocol
 
-from protocols.dnp3.application import Function
-from protocols.dnp3.link import LinkParser
-from protocols.dnp3.transport import FIR
+from hil.read_only import Gate, MakeGate
 
 Address = tuple[str, int]
 Tap = Callable[[Address, Address, bytes, int], None]
 """(sender, receiver, octets, UTC in ns) of what goes over the line to the device."""
 
 
-class Allow(Protocol):
-    """Called with octets towards the device: empty, or why they must not go. Of what it let pass, the last `pending` octets are not
-    understood yet, and wait for the next ones."""
-
-    @property
-    def pending(self) -> int: ...
-    def __call__(self, octets: bytes, /) -> str: ...
-
-
-READ_ONLY = frozenset((Function.CONFIRM, Function.READ, Function.ENABLE_UNSOLICITED, Function.DELAY_MEASURE))
-"""Functions that change no point, no time and no configuration of an outstation beyond its reporting. The stack asks for
-unsolicited reports when it connects, and its binding has no switch for that; a CONFIRM takes the events that were read from the
-outstation's buffer for this master."""
 _TURN = 65536
-
-
-class Dnp3ReadOnly:
-    """An `Allow` for one connection to an outstation: refuses fragments of any function that is not in READ_ONLY."""
-
-    def __init__(self) -> None:
-        self._parser = LinkParser()
-
-    @property
-    def pending(self) -> int:
-        """How many of the last octets are a frame's beginning: until it is whole nobody knows what it is."""
-        return self._parser.pending
-
-    def __call__(self, octets: bytes) -> str:
-        before = self._parser.counts.skipped_octets
-        for frame in self._parser.feed(octets):
-            data = frame.user_data
-            if data and data[0] & FIR and len(data) < 3:
-                return "a dry run sends no fragment whose function comes later"
-            if data and data[0] & FIR and data[2] not in READ_ONLY:
-                name = Function(data[2]).name if data[2] in Function.__members__.values() else f"function {data[2]}"
-                return f"a dry run sends no {name}"
-        return "octets that are no DNP3 frame" if self._parser.counts.skipped_octets > before else ""
 
 
 class Relay:
@@ -73,13 +34,13 @@ class Relay:
         *,
         listen: Address = ("127.0.0.1", 0),
         tap: Tap | None = None,
-        allow: Callable[[], Allow] | None = None,
+        gate: MakeGate | None = None,
         tls: ssl.SSLContext | None = None,
         timeout_s: float = 2.0,
         faces_device: bool = True,
     ) -> None:
         """`faces_device`: the device is at `target` (we are its client); else it is who connects."""
-        self.target, self._listen, self._tap, self._allow, self._tls = target, listen, tap, allow, tls
+        self.target, self._listen, self._tap, self._gate, self._tls = target, listen, tap, gate, tls
         self._timeout_s, self._faces_device = timeout_s, faces_device
         self._server: asyncio.Server | None = None
         self._lines: set[asyncio.Task[None]] = set()
@@ -128,9 +89,10 @@ class Relay:
         self.connected += 1
         outer = far_writer if self._faces_device else writer
         here, there = outer.get_extra_info("sockname")[:2], outer.get_extra_info("peername")[:2]
-        gate = self._allow() if self._allow is not None else None
-        outward = self._pump(reader, far_writer, here if self._faces_device else there, there if self._faces_device else here, gate)
-        inward = self._pump(far_reader, writer, there if self._faces_device else here, here if self._faces_device else there, None)
+        near, far = (here, there) if self._faces_device else (there, here)
+        gate = self._gate() if self._gate is not None else None
+        outward = self._pump(reader, far_writer, near, far, gate, writer)
+        inward = self._pump(far_reader, writer, far, near, None, far_writer)
         pumps = [asyncio.ensure_future(outward), asyncio.ensure_future(inward)]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -143,17 +105,23 @@ class Relay:
             far_writer.transport.abort()
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sender: Address, receiver: Address, gate: Allow | None
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        sender: Address,
+        receiver: Address,
+        gate: Gate | None,
+        back: asyncio.StreamWriter,
     ) -> None:
-        held = b""
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             while octets := await reader.read(_TURN):
                 if gate is not None:
-                    if why := gate(octets):
-                        self.last_error = why
+                    passed = gate(octets)
+                    if passed.refused:
+                        self.last_error = passed.refused
                         return
-                    octets = held + octets
-                    octets, held = octets[: len(octets) - gate.pending], octets[len(octets) - gate.pending :]
+                    back.write(passed.answer)
+                    octets = passed.onward
                     if not octets:
                         continue
                 if self._tap is not None:

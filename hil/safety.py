@@ -22,6 +22,7 @@ from pathlib import Path
 
 STOP_FILE_NAME = "EMERGENCY_STOP"
 LONGEST_LEASE_S = 24 * 3600.0
+_LONGEST_WHY = 1000
 
 
 class State(StrEnum):
@@ -55,6 +56,10 @@ class Warrant:
             raise SafetyError(f"a lease of {self.lease_s:g} s; give more than 0 and at most {LONGEST_LEASE_S:g} s")
 
 
+def _opened_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # of a pipe nobody may ever write to, the opening would not return
+
+
 class EmergencyStop:
     """The latch: a file. It is set by writing it (by anybody, `touch` is enough) and cleared by `clear` alone."""
 
@@ -63,13 +68,20 @@ class EmergencyStop:
 
     @property
     def is_set(self) -> bool:
-        """Whether it is latched. One system call."""
-        return os.path.lexists(self.path)  # also a dangling link counts as set
+        """Whether it is latched. One system call. A path that cannot be looked at counts as set: nobody could stop by it."""
+        try:
+            os.lstat(self.path)  # also a dangling link counts as set
+        except FileNotFoundError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def why(self) -> str:
         """What is known about who set it."""
         try:
-            text = self.path.read_text(encoding="utf-8", errors="replace").strip()
+            with open(self.path, encoding="utf-8", errors="replace", opener=_opened_at_once) as file:
+                text = file.read(_LONGEST_WHY).strip()
         except OSError as error:
             return f"{self.path} cannot be read ({error.strerror})"
         if not text:
@@ -77,7 +89,7 @@ class EmergencyStop:
         try:
             row = json.loads(text.splitlines()[0])
             return f"{row['cause']}, {row['utc']}"
-        except (ValueError, KeyError, TypeError):  # somebody wrote it by hand
+        except (ValueError, KeyError, TypeError, RecursionError):  # somebody wrote it by hand
             return text.splitlines()[0][:200]
 
     def set(self, cause: str) -> None:

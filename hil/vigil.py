@@ -113,5 +113,8 @@ class Vigil:
         return self.cause
 
     async def _look(self) -> None:
-        while not self.look():
-            await asyncio.sleep(LOOK_S)
+        try:
+            while not self.look():
+                await asyncio.sleep(LOOK_S)
+        except Exception as error:  # nobody would look any more
+            self.raise_alarm(f"the watch over the run failed: {type(error).__name__}: {error}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +30,15 @@ from hil.plan import CATCH_UP_LIMIT, DevicePlan, Policy
 from hil.safety import Chain, EmergencyStop, State
 
 STATES = tuple(State)
+MOST_UNTOLD = 4096
+"""Messages that may wait for the solver, besides those in shared memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a wire is given by its gatekeeper. `fault(device, cause)` reports one that concerns the run, `lost(device, cause)` a
     connection that may come back; `alarm()` looks at everything a live run depends on, and says what is wrong; `may_rearm()` says
-    whether all of the group may be armed again."""
+    whether all of the group may be armed again. `rank`: how the process is scheduled."""
 
     directory: Path
     run_dir: Path
@@ -45,6 +48,7 @@ class Surroundings:
     lost: Callable[[str, str], None]
     alarm: Callable[[], str]
     may_rearm: Callable[[], bool]
+    rank: str = ""
 
 
 class Wire:
@@ -60,11 +64,13 @@ class Wire:
         facts = {
             "role": str(plan.role), "address": plan.address, "period_ns": plan.period_ns, "points": names,
             "stand_in": plan.is_stand_in, "policy": str(plan.policy), "audit": around.audit.path.name,
+            "rank": around.rank, "clock": next((point.name for point in plan.points.reads if point.clock), ""),
         }  # fmt: skip
         self.record = ExchangeRecorder(around.run_dir, plan.name, facts)
         self.number_of = {name: number for number, name in enumerate(names)}
         self.tick = Tick(0, 0, 0, 0)
         self.overruns = 0
+        self._untold: deque[Mapping[str, Any]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def ticks(self) -> AsyncIterator[Tick]:
@@ -116,9 +122,18 @@ class Wire:
         self.channel.set(Word.CHAIN, STATES.index(self.chain.state))
 
     def tell(self, message: Mapping[str, Any]) -> None:
-        """A message to the bridge. One that finds no place is a fault: events are never lost silently."""
-        if not self.channel.send_to_bridge(message):
-            self.around.fault(self.plan.name, "the solver takes no events any more: 256 wait for it")
+        """A message to the bridge. What finds no place in shared memory waits here for the next steps of the solver; where too much
+        waits that is a fault: events are never lost silently."""
+        if len(self._untold) >= MOST_UNTOLD:
+            self.around.fault(self.plan.name, f"the solver takes no events any more: {MOST_UNTOLD} messages wait for it")
+            return
+        self._untold.append(message)
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Hand over what waits, as far as there is place."""
+        while self._untold and self.channel.send_to_bridge(self._untold[0]):
+            self._untold.popleft()
 
     async def audit(self, kind: str, **facts: Any) -> None:
         """A record of the audit log, on the disk when this returns; the loop goes on meanwhile."""

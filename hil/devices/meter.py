@@ -43,7 +43,7 @@ METER_MAP = PointMap(
         ),
         MapPoint("energy_wh", PointTable.INPUT, 40, type="u64", unit="Wh"),
         MapPoint("pf", PointTable.INPUT, 44, type="s16", scale=0.001, sentinels=(0x8000,)),
-        MapPoint("clock_s", PointTable.HOLDING, 100, type="u32", unit="s", note="seconds since 1970-01-01 UTC"),
+        MapPoint("clock_s", PointTable.HOLDING, 100, type="u32", unit="s", clock="1970"),
     )
 )
 """What the meter has; `pf` is not implemented (a sentinel) while no power flows."""
@@ -92,7 +92,8 @@ class MeterDevice:
     async def _step(self) -> None:
         while True:
             self._measure()
-            await asyncio.sleep(_STEP_S)
+            next_second_s = 1.0 - (time.time() + self._skew_s) % 1.0  # its clock goes on in time
+            await asyncio.sleep(min(_STEP_S, next_second_s + 1e-4))
 
     def _measure(self) -> None:
         """Energy and clock go on, and all registers show what is now."""

@@ -30,7 +30,8 @@ class Cycle:
     device_ns: NDArray[np.int64]
     requests: int = 0
     problems: tuple[str, ...] = ()
-    events: list[dict[str, Any]] = field(default_factory=list)
+    events: list[tuple[str, float, int]] = field(default_factory=list)
+    """(point, value, UTC in ns by the device's clock) of each change of state that it reported."""
     answered: bool = False
     """Whether the device said anything in this cycle."""
 
@@ -57,8 +58,8 @@ class Master(Protocol):
     def last_error(self) -> str: ...
     @property
     def hang_ups(self) -> int:
-        """How often the device (or the network) ended a connection: one that was made again between two looks shows here. 0 where
-        that cannot be known."""
+        """How often the device (or the network) ended a connection, or the device said that it had restarted: what was made again
+        between two looks shows here. 0 where that cannot be known."""
         ...
 
     @property
@@ -68,6 +69,14 @@ class Master(Protocol):
 
     async def open(self) -> None: ...
     async def cycle(self, budget_s: float) -> Cycle: ...
+    async def reach(self, budget_s: float) -> None:
+        """Connect now, where it is not connected: for a fallback, which does not wait for the next cycle or attempt."""
+        ...
+
+    def hurry(self) -> None:
+        """End the cycle under way with the request that is on the line; a write is waiting."""
+        ...
+
     async def send(self, order: Order) -> Sent: ...
     async def close(self) -> None: ...
 

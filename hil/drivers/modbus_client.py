@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from federates.runtime.port import Quality
+from hil.clock import DeviceClock, RegisterClock
 from hil.drivers.base import Cycle, Sent
 from hil.drivers.quality import FROM_STATE
 from hil.guard import Order
 from hil.plan import DevicePlan
 from hil.point_modbus import modbus_point
 from hil.relay import Tap
-from protocols.modbus import Address, Device, Exchange, PointError, PointState, SerialAddress, WriteState
+from protocols.modbus import Address, Device, Exchange, NoConnection, PointError, PointState, SerialAddress, WriteState
 
 _QUALITY = np.array([int(FROM_STATE.get(state, Quality.SUSPECT)) for state in PointState], np.uint16)
 
@@ -38,6 +39,10 @@ class ModbusClient:
             np.full(size, Quality.LOST, np.uint16),
         )
         self._measured_ns = np.zeros(size, np.int64)
+        self._clock = DeviceClock()
+        marked = (place for place, row in enumerate(rows.reads) if row.clock)
+        self._clock_place = next(marked, None)
+        self._register = None if self._clock_place is None else RegisterClock(rows.reads[self._clock_place], self._clock)
 
     @property
     def is_connected(self) -> bool:
@@ -55,8 +60,9 @@ class ModbusClient:
 
     @property
     def clock(self) -> tuple[int, int] | None:
-        """Modbus carries no time."""
-        return None
+        """By the row that the map marks as the device's clock; None where it marks none, and before it was read."""
+        offset = self._clock.offset
+        return None if offset is None else (offset.offset_ns, offset.uncertainty_ns)
 
     async def open(self) -> None:
         """Connections are made by the cycles."""
@@ -70,6 +76,9 @@ class ModbusClient:
         self._raw = np.where(fresh, readings.raw[self._reads], self._raw)
         self._measured_ns = np.where(fresh, readings.t_ns[self._reads], self._measured_ns)
         self._quality = np.where(np.isfinite(self._values), _QUALITY[states], np.uint16(Quality.LOST)).astype(np.uint16)
+        if self._register is not None and self._clock_place is not None and fresh[self._clock_place]:
+            value_s, arrived_ns = float(self._values[self._clock_place]), int(self._measured_ns[self._clock_place])
+            self._register.read(value_s, arrived_ns, time.time_ns() - time.monotonic_ns())
         if readings.problems:
             self._error = readings.problems[0]
         heard = fresh | (states == int(PointState.NOT_IMPLEMENTED))
@@ -78,6 +87,17 @@ class ModbusClient:
         values, raw, quality = self._values.copy(), self._raw.copy(), self._quality.copy()
         measured_ns = self._measured_ns.copy()
         return Cycle(values, raw, quality, measured_ns, zeros, readings.requests, readings.problems, answered=answered)
+
+    async def reach(self, budget_s: float) -> None:
+        """Whatever the pauses between attempts say."""
+        try:
+            await self._device.link.connect(budget_s)
+        except NoConnection as error:
+            self._error = str(error)
+
+    def hurry(self) -> None:
+        """The requests of a cycle follow one another: the rest of them is left out."""
+        self._device.cut_short()
 
     async def send(self, order: Order) -> Sent:
         """One value, read back where its row asks for that. Never sent twice."""
@@ -99,6 +119,8 @@ class ModbusClient:
 
     def _captured(self, exchange: Exchange) -> None:
         ahead_ns = time.time_ns() - time.monotonic_ns()
+        if self._register is not None:
+            self._register.exchanged(exchange.sent_ns, exchange.received_ns)
         if exchange.sent:
             self._tap(self._client, self._server, exchange.sent, exchange.sent_ns + ahead_ns)
         if exchange.received:

@@ -79,18 +79,30 @@ class ModbusServer:
                     self.last_error = str(error)  # its registers keep the last value that fitted
 
     def _written(self, unit: int, table: Table, address: int, count: int) -> None:
-        """A client wrote: each point that was written whole is a command; a refusal is its exception."""
-        bank = self._banks[unit]
+        """A client wrote: each point is a command; a refusal is its exception. Nothing of a request acts where one of its points is
+        written in part, or is no value that its row allows."""
+        bank, wishes = self._banks[unit], []
         for row, point in self._writes[unit, table]:
-            if address <= point.address and point.address + point.words <= address + count:
-                octets = bank.read(table, point.address, point.words)
-                raw = bool(octets[0]) if table.is_bits else raw_from_registers(point, octets)
-                value = None if raw is None else value_from_raw(point, raw)
-                if value is None or isinstance(value, str) or self._command(row.name, float(value), {"unit": unit}):
-                    raise ModbusException(ExceptionCode.ILLEGAL_DATA_VALUE, f"point {row.name!r}")
+            if point.address + point.words <= address or address + count <= point.address:
+                continue
+            if point.address < address or address + count < point.address + point.words:
+                raise ModbusException(ExceptionCode.ILLEGAL_DATA_ADDRESS, f"half of point {row.name!r}")
+            octets = bank.read(table, point.address, point.words)
+            raw = bool(octets[0]) if table.is_bits else raw_from_registers(point, octets)
+            value = None if raw is None else value_from_raw(point, raw)
+            if value is None or isinstance(value, str) or not _allows(row, float(value)):
+                raise ModbusException(ExceptionCode.ILLEGAL_DATA_VALUE, f"point {row.name!r}")
+            wishes.append((row.name, float(value)))
+        for name, value in wishes:
+            if self._command(name, value, {"unit": unit}):
+                raise ModbusException(ExceptionCode.ILLEGAL_DATA_VALUE, f"point {name!r}")
 
     async def close(self) -> None:
         """Stop listening."""
         if self._relay is not None:
             await self._relay.close()
         await self._server.close()
+
+
+def _allows(row: MapPoint, value: float) -> bool:
+    return row.minimum is None or row.maximum is None or row.minimum <= value <= row.maximum

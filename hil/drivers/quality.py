@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from federates.runtime.port import QUALITY_MEANING, Quality
 from protocols.dnp3 import Flag
 from protocols.modbus import PointState
@@ -10,6 +12,7 @@ _ANALOG_FLAGS = ((Flag.OVER_RANGE, Quality.OVERFLOW), (Flag.REFERENCE_ERR, Quali
 _BINARY_FLAGS = ((Flag.CHATTER_FILTER, Quality.SUSPECT),)
 
 
+@cache
 def from_flags(flags: int, *, analog: bool) -> int:
     """Quality bits for the flag octet of an object."""
     quality = Quality.GOOD

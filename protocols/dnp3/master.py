@@ -161,6 +161,11 @@ class Master:
         """The internal indications last received."""
         return self.handover.last_iin
 
+    @property
+    def restarts(self) -> int:
+        """How often the outstation began to say that it has restarted; the first time may be from before we knew it."""
+        return self.handover.restarts
+
     async def connected(self) -> None:
         """Returns once there is a connection."""
         await self._line.wait()
@@ -304,6 +309,12 @@ class Master:
             if outcome != "SUCCESS":
                 raise MasterError(f"{self.config.name}: the outstation did not answer as it should: {outcome.lower()}")
             return value
+
+    async def connect_anew(self) -> None:
+        """Ends the session and begins it at once, without the pause before the stack's next attempt to connect."""
+        self._check_open()
+        await asyncio.to_thread(self._master.Disable)
+        await asyncio.to_thread(self._master.Enable)
 
     async def _within(self, future: asyncio.Future[Any], what: str) -> Any:
         """The future's result; a session that reports nothing at all is rebuilt."""

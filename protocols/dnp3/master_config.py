@@ -36,7 +36,7 @@ class MasterConfig:
     `time_sync` is "lan", "delay" (measured) or None: how NEED_TIME is answered. `reconnect_s` are the shortest and the longest
     pause before another attempt to connect. `queue_limit` is the most reports that wait to be read. A `passive` master writes
     nothing by itself: it neither clears the restart indication nor sets the time. (It does ask for unsolicited reports when it
-    connects: the binding cannot be told otherwise.)
+    connects: the binding cannot be told otherwise; `hil/read_only.py` keeps that from the outstation.)
     """
 
     name: str

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .application import IIN
+
 try:
     import opendnp3
 except ImportError as error:
@@ -57,6 +59,8 @@ class Handover:
         self.reactions = 0
         """Tasks the stack started by itself, and connections it opened: a broken outstation makes thousands a second."""
         self.last_iin = 0
+        self.restarts = 0
+        """How often the outstation began to say that it has restarted, or was new to us in that state."""
 
     def take(self) -> list[PointReport]:
         """All reports so far, oldest first."""
@@ -168,7 +172,9 @@ class Application(opendnp3.IMasterApplication):  # type: ignore[misc]
         self._now_ms = now_ms
 
         def received(iin: Any) -> None:
-            handover.last_iin = iin.LSB | iin.MSB << 8
+            now = iin.LSB | iin.MSB << 8
+            handover.restarts += bool(now & IIN.DEVICE_RESTART and not handover.last_iin & IIN.DEVICE_RESTART)
+            handover.last_iin = now
 
         def started(kind: Any) -> None:
             if kind != opendnp3.MasterTaskType.USER_TASK:

@@ -166,6 +166,10 @@ class Device:
             values, states, self._t_ns.copy(), dict(self._texts), self._requests, tuple(self._problems), self._raw.copy()
         )
 
+    def cut_short(self) -> None:
+        """End the cycle under way after the request that is on the line: what is left of it is not read."""
+        self._deadline_s = 0.0
+
     async def _connect(self, now_s: float) -> bool:
         if self.link.connected:
             return True

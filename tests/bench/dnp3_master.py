@@ -6,6 +6,7 @@ Both sides poll the same outstation, yadnp3's own in another process. Part of `p
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import statistics
 import subprocess
@@ -21,7 +22,7 @@ from protocols.dnp3 import ControlCode, Crob
 from protocols.dnp3.master import MasterStack
 from protocols.dnp3.master_config import MasterConfig
 
-EVENTS = 20_000
+EVENTS, POINTS = 20_000, 100
 
 
 class _Commands(o.ICommandHandler):
@@ -47,24 +48,26 @@ class _Device(o.IOutstationApplication):
 
 
 def serve(port: int) -> None:
-    """An outstation that makes `EVENTS` events for every line on stdin, and says so."""
+    """An outstation that makes `EVENTS` events for every line on stdin, changes of state where it says `binary`, and gives the
+    number of the first: analog values are numbers of events."""
     manager = o.DNP3Manager(1)
     try:
         endpoint = o.IPEndpoint("127.0.0.1", port)
         channel = manager.AddTCPServer("channel", o.levels.NOTHING, o.ServerAcceptMode.CloseExisting, endpoint, None)
-        stack = o.OutstationStackConfig(o.DatabaseConfig(100))
+        stack = o.OutstationStackConfig(o.DatabaseConfig(POINTS))
         stack.outstation.eventBufferConfig = o.EventBufferConfig.AllTypes(EVENTS)
         stack.outstation.params.allowUnsolicited = False
         stack.link.LocalAddr, stack.link.RemoteAddr = 10, 1
         outstation = channel.AddOutstation("outstation", _Commands(), _Device(), stack)
         outstation.Enable()
         print("ready", flush=True)
-        for _ in sys.stdin:
+        for first, kind in zip(itertools.count(0, EVENTS), sys.stdin, strict=False):
             builder = o.UpdateBuilder()
             for number in range(EVENTS):
-                builder.Update(o.Analog(float(number)), number % 100, o.EventMode.Force)
+                change = o.Binary(number // POINTS % 2 == 0) if kind.strip() == "binary" else o.Analog(float(first + number))
+                builder.Update(change, number % POINTS, o.EventMode.Force)
             outstation.Apply(builder.Build())
-            print("done", flush=True)
+            print(first, flush=True)
     finally:
         manager.Shutdown()
 
@@ -96,7 +99,9 @@ class _Application(o.IMasterApplication):
         return o.UTCTimestamp(int(time.time() * 1000))
 
 
-def bare(port: int, device: subprocess.Popen[str], rounds: int, commands: int) -> tuple[list[float], list[float]]:
+def bare(
+    port: int, device: subprocess.Popen[str], rounds: int, commands: int, kind: str = "analog"
+) -> tuple[list[float], list[float]]:
     """Seconds per round of events, and per command, of the binding alone."""
     manager = o.DNP3Manager(1)
     try:
@@ -110,7 +115,7 @@ def bare(port: int, device: subprocess.Popen[str], rounds: int, commands: int) -
         time.sleep(1.5)
         events_s, command_s = [], []
         for _ in range(rounds):
-            _renew(device)
+            renew(device, kind)
             counting.events = 0
             counting.read.clear()
             counting.complete.clear()
@@ -141,7 +146,7 @@ async def ours(port: int, device: subprocess.Popen[str], rounds: int, commands: 
         master.handover.take()
         events_s, command_s = [], []
         for _ in range(rounds):
-            await asyncio.to_thread(_renew, device)
+            await asyncio.to_thread(renew, device)
             begun = time.perf_counter()
             await master.scan((1,))
             events = sum(each.event for each in master.handover.take())
@@ -158,11 +163,12 @@ async def ours(port: int, device: subprocess.Popen[str], rounds: int, commands: 
         return events_s, command_s
 
 
-def _renew(device: subprocess.Popen[str]) -> None:
+def renew(device: subprocess.Popen[str], kind: str = "analog") -> int:
+    """Has the outstation make its events; the number of the first."""
     assert device.stdin is not None and device.stdout is not None
-    device.stdin.write("\n")
+    device.stdin.write(f"{kind}\n")
     device.stdin.flush()
-    device.stdout.readline()
+    return int(device.stdout.readline())
 
 
 @dataclass(frozen=True)

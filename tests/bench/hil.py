@@ -30,8 +30,12 @@ CAUSES: dict[str, Callable[[Run], None]] = {
 }
 
 
+class FellBefore(Exception):
+    """The gatekeeper had a reason of its own before the blow: its fallback is not the answer to that. Says which."""
+
+
 def fallback_delay_s(cause: str) -> float:
-    """Seconds from the blow until the fallback is on the wire, in one run."""
+    """Seconds from the blow until the fallback is on the wire, in one run; inf where there was none. FellBefore."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         device = ModbusDevice(Path(folder) / "wire.pcap")
         run = Run(Path(folder) / "run", address=device.address)
@@ -42,10 +46,12 @@ def fallback_delay_s(cause: str) -> float:
             CAUSES[cause](run)
             end_s = time.monotonic() + 5.0
             while time.monotonic() < end_s:
-                for t_ns, _, address, value in device.writes():
-                    if t_ns > struck_ns and (address, value) == (POWER, FALLBACK_W):
-                        return (t_ns - struck_ns) / 1e9
-                time.sleep(0.02)
+                time.sleep(0.25)  # the capture is made in this process: whoever reads it meanwhile holds it up
+                fallbacks = [t_ns for t_ns, _, address, value in device.writes() if (address, value) == (POWER, FALLBACK_W)]
+                if fallbacks and fallbacks[0] <= struck_ns:
+                    raise FellBefore(next(row["cause"] for row in run.audit() if row["kind"] == "fall"))
+                if fallbacks:
+                    return (fallbacks[0] - struck_ns) / 1e9
             return float("inf")
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -91,9 +97,15 @@ def measure(smoke: bool, row: Callable[[str, str, str], None]) -> None:
     """All of it; `row` prints a line."""
     trials = 1 if smoke else 50
     for cause in CAUSES:
-        delays_ms = 1e3 * np.array([fallback_delay_s(cause) for _ in range(trials)])
-        spread = "/".join(f"{np.percentile(delays_ms, p):.0f}" for p in (50, 99, 100))
-        row(f"fallback on the wire after {cause}, p50/p99/max of {trials}", f"{spread} ms", "goal p99 < 250")
+        delays_ms, before = [], []
+        for _ in range(trials):
+            try:
+                delays_ms.append(1e3 * fallback_delay_s(cause))
+            except FellBefore as reason:
+                before.append(str(reason))
+        spread = "/".join(f"{np.percentile(delays_ms, p):.0f}" for p in (50, 99, 100)) if delays_ms else "-"
+        others = f"; {len(before)} had fallen before: {before[0]}" if before else ""
+        row(f"fallback on the wire after {cause}, p50/p99/max of {len(delays_ms)}", f"{spread} ms", f"goal p99 < 250{others}")
     for stress in (0, 4):
         ms, overruns, uncounted = lateness(5.0 if smoke else 60.0, stress)
         what = f"lateness of a 100 ms loop, solver beside, {f'CPU stress x{stress}' if stress else 'else idle'}: p50/p99/max"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -120,6 +121,29 @@ def test_a_checkpoints_signature_does_not_pass_for_a_heads(folder: Path, tmp_pat
     path.with_suffix(".head").write_text(canonical_json({"n": at, "last": last, "signature": signature}))
     assert verify(path).problems
     assert signed_text("head", "r", 1, "x") != signed_text("checkpoint", "r", 1, "x")
+
+
+def test_the_head_is_on_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename that is on the disk before its octets are would leave an empty head after a crash, and a log that is accused."""
+    done: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        done.append(("sync", os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append(("rename", str(path)))
+        return replace(path, target)
+
+    log = AuditLog(tmp_path / "dev.jsonl", "run-1", load_or_make_key(tmp_path / "key.pem"))
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    log.append("command", point="p", value=1.0)
+    part = str(tmp_path / "dev.head.part")
+    assert done == [("sync", str(tmp_path / "dev.jsonl")), ("sync", part), ("rename", part)]
+    log.close()
+    assert done[-1] == ("sync", str(tmp_path)), "the end is for good: an older head would accuse the log"
 
 
 def test_a_removed_log_or_head_is_found(folder: Path, tmp_path: Path) -> None:

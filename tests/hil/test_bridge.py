@@ -12,8 +12,8 @@ from federates.runtime.conformance import check_federate
 from federates.runtime.federate import MS_NS, S_NS, Spec
 from federates.runtime.port import Event, Quality, Sample
 from federates.runtime.process import PRIVATE_VARIABLE
-from hil.bridge import MOST_REACTIONS, Bridge, BridgeFederate, command_for
-from hil.channel import Channel, Frame, Word, channel_path
+from hil.bridge import MOST_REACTIONS, MOST_REPORTS, MOST_WAITING, Bridge, BridgeFederate, command_for
+from hil.channel import SOE_ROWS, Channel, Frame, Word, channel_path
 from hil.layout import layout
 from hil.plan import Role
 from hil.point_csv import parse_map
@@ -119,17 +119,49 @@ def test_values_commands_and_the_end_reach_the_gatekeeper(gate: Channel) -> None
     assert gate.get(Word.OVER) == 1
 
 
+def chatter(gate: Channel, first: int) -> int:
+    """Messages full of events until the ring takes no more; the number of the next event."""
+    while gate.send_to_bridge({"event": "soe", "rows": [[0, float(n), n] for n in range(first, first + SOE_ROWS)]}):
+        first += SOE_ROWS
+    return first
+
+
 def test_a_device_that_chatters_is_slowed_down_and_nothing_is_lost(gate: Channel) -> None:
     made = BridgeFederate(bridge(MASTER, Role.MASTER))
     made.start(0)
-    for n in range(50):
-        gate.send_to_bridge({"event": "soe", "point": "a", "value": float(n)})
+    total = chatter(gate, 0)
     seen = []
-    for k in range(4):
+    for k in range(total // MOST_REPORTS + 1):
         rows = made.step(k * S_NS, inputs()).outputs["soe"]
-        assert len(rows) <= MOST_REACTIONS
-        seen += [row["value"] for row in rows]
-    assert seen == [float(n) for n in range(50)]
+        assert len(rows) <= MOST_REPORTS
+        seen += [(row["point"], row["value"], row["device_utc_ns"]) for row in rows]
+    assert seen == [("a", float(n), n) for n in range(total)] and total > 4000
+
+
+def test_what_waits_in_the_bridge_is_bounded_and_results_never_wait(gate: Channel) -> None:
+    """Events come faster than steps take them: they stay with the gatekeeper, which says so when it has too many."""
+    made = BridgeFederate(bridge(MASTER, Role.MASTER))
+    made.start(0)
+    sent, seen, k = 0, 0, 0
+    for k in range(60):
+        sent = chatter(gate, sent)
+        seen += len(made.step(k * S_NS, inputs()).outputs["soe"])
+        assert sent - seen <= MOST_WAITING + 256 * SOE_ROWS
+    assert sent > 30_000
+    seen += len(made.step((k + 1) * S_NS, inputs()).outputs["soe"])
+    while not gate.send_to_bridge({"event": "result", "id": "r", "outcome": "ok"}):
+        k += 1
+        seen += len(made.step(k * S_NS, inputs()).outputs["soe"])
+    for _ in range(10):
+        outputs = made.step(99 * S_NS, inputs()).outputs
+        seen += len(outputs["soe"])
+        if outputs["result"]:
+            break
+    assert outputs["result"] == [{"id": "r", "outcome": "ok"}]
+    assert seen < sent, "it passed events that wait"
+    for k in range(100, 150):
+        seen += len(made.step(k * S_NS, inputs()).outputs["soe"])
+    assert seen == sent
 
 
 def test_commands_of_the_devices_master_act_on_the_feeder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,8 +170,11 @@ def test_commands_of_the_devices_master_act_on_the_feeder(tmp_path: Path, monkey
     gate = Channel(channel_path(tmp_path, "dev"), len(plan.inward), len(plan.outward), make=True)
     made = BridgeFederate(bridge(DEVICE, Role.OUTSTATION))
     made.start(0)
+    for _ in range(MOST_REACTIONS):
+        gate.send_to_bridge({"event": "command", "point": "op", "value": 1.0})
     for point, value in (("op", 0.0), ("op", 1.0), ("tap", -3.0), ("cap", 1.0)):
         gate.send_to_bridge({"event": "command", "point": point, "value": value})
+    assert len(made.step(0, {"switch": Sample.of([1.0], 0)}).outputs["to_f"]) == MOST_REACTIONS, "a master cannot flood a feeder"
     sent = made.step(0, {"switch": Sample.of([1.0], 0)}).outputs["to_f"]
     assert sent == [
         {"action": "open_switch", "switch": "sw1"},

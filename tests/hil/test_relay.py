@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from federates.runtime.port import Quality
 from hil.clock import DRIFT_PPM, DeviceClock
 from hil.drivers.quality import from_flags, to_flags
-from hil.relay import READ_ONLY, Dnp3ReadOnly, Relay
-from protocols.dnp3.application import Function
-from protocols.dnp3.link import LinkFrame, Primary
+from hil.read_only import ANSWERED_HERE, READ_ONLY, Dnp3ReadOnly
+from hil.relay import Relay
+from protocols.dnp3.application import Function, Response
+from protocols.dnp3.link import LinkFrame, LinkParser, Primary
 from protocols.dnp3.transport import segment
 
 
@@ -24,16 +25,29 @@ def frame(function: int) -> bytes:
 
 @pytest.mark.parametrize("function", list(Function))
 def test_only_reading_passes(function: Function) -> None:
-    refused = bool(Dnp3ReadOnly()(frame(function)))
-    assert refused == (function not in READ_ONLY)
+    passed = Dnp3ReadOnly()(frame(function))
+    assert passed.onward == (frame(function) if function in (Function.CONFIRM, Function.READ) else b"")
+    assert bool(passed.answer) == (function in ANSWERED_HERE)
+    assert bool(passed.refused) == (function not in READ_ONLY | ANSWERED_HERE)
 
 
 @given(st.integers(0, 255), st.integers(1, 30))
 def test_a_frame_in_pieces_or_behind_another_is_still_seen(function: int, cut: int) -> None:
     gate = Dnp3ReadOnly()
     octets = frame(Function.READ) + frame(function)
-    verdicts = [gate(octets[:cut]), gate(octets[cut:])]
-    assert any(verdicts) == (function not in READ_ONLY)
+    passed = [gate(octets[:cut]), gate(octets[cut:])]
+    onward = b"".join(each.onward for each in passed)
+    assert any(each.refused for each in passed) == (function not in READ_ONLY | ANSWERED_HERE)
+    assert onward in ((octets,) if function in READ_ONLY else (frame(Function.READ), b""))
+
+
+def test_what_a_device_never_hears_is_answered_in_its_stead() -> None:
+    answer = Dnp3ReadOnly()(frame(Function.ENABLE_UNSOLICITED)).answer
+    (only,) = LinkParser().feed(answer)
+    assert (only.destination, only.source, only.from_master, only.primary) == (1, 10, False, True)
+    response = Response.decode(only.user_data[1:])
+    assert (response.control.sequence, response.control.fir, response.control.fin, response.control.con) == (0, True, True, False)
+    assert (response.iin, response.objects) == (0, b"")
 
 
 def test_nothing_goes_on_that_is_not_allowed() -> None:
@@ -48,7 +62,7 @@ def test_nothing_goes_on_that_is_not_allowed() -> None:
         server = await asyncio.start_server(device, "127.0.0.1", 0)
         taps: list[bytes] = []
         target = server.sockets[0].getsockname()[:2]
-        relay = Relay(target, tap=lambda a, b, octets, t: taps.append(octets), allow=Dnp3ReadOnly)
+        relay = Relay(target, tap=lambda a, b, octets, t: taps.append(octets), gate=Dnp3ReadOnly)
         reader, writer = await asyncio.open_connection(*await relay.start())
         writer.write(frame(Function.READ))
         await asyncio.sleep(0.1)

@@ -22,7 +22,8 @@ from hil.point_csv import parse_map
 from hil.point_dnp3 import wire_command
 from hil.point_modbus import modbus_point
 from hil.points import MapPoint, PointMap
-from hil.relay import Dnp3ReadOnly, Relay
+from hil.read_only import Dnp3ReadOnly
+from hil.relay import Relay
 from hil.safety import EmergencyStop
 from hil.vigil import Vigil
 from protocols.dnp3.application import Function
@@ -216,8 +217,8 @@ WRITE = octets_of(bytes((0xC0, 0xC0, Function.WRITE, 80, 1, 0, 7, 7, 0)))
 
 
 def test_a_function_hidden_in_the_second_segment_is_refused():
-    assert Dnp3ReadOnly()(octets_of(bytes((0x40, 0xC0))))
-    assert Dnp3ReadOnly()(octets_of(bytes((0x40,))))
+    assert Dnp3ReadOnly()(octets_of(bytes((0x40, 0xC0)))).refused
+    assert Dnp3ReadOnly()(octets_of(bytes((0x40,)))).refused
 
 
 def test_not_one_octet_of_a_refused_frame_passes_however_it_is_cut():
@@ -230,7 +231,7 @@ def test_not_one_octet_of_a_refused_frame_passes_however_it_is_cut():
             writer.close()
 
         server = await asyncio.start_server(device, "127.0.0.1", 0)
-        relay = Relay(server.sockets[0].getsockname()[:2], allow=Dnp3ReadOnly)
+        relay = Relay(server.sockets[0].getsockname()[:2], gate=Dnp3ReadOnly)
         reader, writer = await asyncio.open_connection(*await relay.start())
         both = READ + WRITE
         writer.write(both[:cut])
