@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="where run directories go (default: runs)")
     run.add_argument("--stop", type=float, metavar="T", help="simulated seconds, instead of the scenario's")
     run.add_argument("--seed", type=int, metavar="N", help="instead of the scenario's")
+    run.add_argument("--real-time", action="store_true", help="hold it to the clock on the wall, as scenarios with devices are")
     run.add_argument("--quiet", action="store_true", help="only the last line")
     add_run_options(run)
     check = commands.add_parser("check", help="say everything that is wrong with a scenario")
@@ -124,7 +125,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         return write(run_dir)
 
-    loaded = changed(load_scenario(arguments.scenario), arguments.stop, arguments.seed)
+    loaded = changed(load_scenario(arguments.scenario), arguments.stop, arguments.seed, real_time=arguments.real_time)
     return run(loaded, arguments.runner, arguments.out, arguments.quiet, Monitor(load, report), bench_of(loaded, arguments))
 
 

@@ -227,4 +227,6 @@ def command_for(point: MapPoint, value: float) -> dict[str, Any]:
         return {"action": "set_tap", "regulator": name, "tap": round(value)}
     if point.signal.port == "capacitor":
         return {"action": "set_capacitor", "capacitor": name, "steps": round(value)}
+    if point.signal.port == "operated":
+        return {"action": "operate", "stage": name}
     return {"action": "write", "port": point.signal.port, "id": name, "value": value}

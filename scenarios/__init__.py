@@ -21,6 +21,7 @@ Only here do pydantic and YAML occur. Importing `scenarios` costs nothing; a sol
     ufls_pv      eight feeder groups with PV under IEEE 39, 12 % of the generation lost: what each UFLS stage sheds
     uvls_line_loss   a bus on one of two lines: what under-voltage stages do to its voltage, foreseen; a plan that lowers voltage
     hil_bench    IEEE 123 in real time with an RTU and an inverter, stand-ins or real: one minute
+    relay_bench  machines of IEEE 39 in real time; a relay on the wire, stand-in or real, does one stage of load shedding
     dynamics_tiny, ieee39_islanding   with machine dynamics (extra `dynamics`)
     gb_2019_08_09, gb_2019_08_09_typical, continental_split_2021_01_08, ercot_2021_02_15
                  replays of real events by areas without a network (`make replays` runs these and the next ones)
@@ -30,6 +31,6 @@ Only here do pydantic and YAML occur. Importing `scenarios` costs nothing; a sol
 LIBRARY = (
     "tiny", "quickstart", "day_123", "large_9500", "ufls_pv", "dynamics_tiny", "ieee39_islanding", "hil_bench", "gb_2019_08_09",
     "gb_2019_08_09_typical", "continental_split_2021_01_08", "ercot_2021_02_15", "inverter_ride_through", "uvls_delayed_recovery",
-    "uvls_line_loss",
+    "uvls_line_loss", "relay_bench",
 )  # fmt: skip
 DEFAULT = "quickstart"

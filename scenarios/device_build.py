@@ -154,12 +154,17 @@ def _stand_in(loaded: LoadedScenario, device: Device) -> Companion:
     entry = device.stand_in
     assert entry is not None
     path = resolve(device.map, loaded.folder)
-    if entry.kind.startswith("rtu"):
+    if entry.kind in ("rtu", "rtu_dnp3_python", "relay"):
         by_name = {each.name: each for each in loaded.scenario.devices}
         arguments: tuple[str, ...] = (
             "--map", path, "--address", str(device.dnp3.outstation), "--master", str(device.dnp3.master),
             "--poll", str(entry.poll_s),
         )  # fmt: skip
+        if entry.kind == "relay":
+            arguments += (
+                "--measures", str(entry.measures), "--trips", str(entry.trips), "--pickup", str(entry.pickup),
+                "--delay", str(entry.delay_s), "--reset", str(entry.reset),
+            )  # fmt: skip
         polled = tuple(
             Polled(name, resolve(by_name[name].map, loaded.folder), by_name[name].dnp3.outstation) for name in entry.polls
         )

@@ -15,6 +15,7 @@ from scenarios.extras import devices_lack
 from scenarios.outside import resolve
 from scenarios.ports import KindPort, outputs_of
 from scenarios.problem import Place, Problem, did_you_mean
+from scenarios.relay_check import contact_problem, relay_problems, stage_problems
 
 if TYPE_CHECKING:
     from hil.points import MapPoint, PointMap
@@ -36,7 +37,8 @@ def check_devices(document: Document, wrong: Collection[Place], folder: Path) ->
     """Every problem of devices and their maps, and the ports of those that are right."""
     entries = document.data.get("devices")
     if not isinstance(entries, list) or not entries:
-        return [], {}
+        left = stage_problems(_federates_at(document), set(wrong), [], set())
+        return [document.problem(place, text) for place, text in left], {}
     named = [entry for entry in entries if isinstance(entry, dict)]
     if message := devices_lack({str(entry.get("protocol")) for entry in named}):
         return [document.problem(("devices",), message)], {str(e.get("name")): DevicePorts(complete=False) for e in named}
@@ -44,13 +46,19 @@ def check_devices(document: Document, wrong: Collection[Place], folder: Path) ->
     return list(checker.problems(entries)), checker.ports
 
 
+def _federates_at(document: Document) -> list[tuple[int, Mapping[str, Any]]]:
+    federates = document.data.get("federates")
+    return [(n, e) for n, e in enumerate(federates if isinstance(federates, list) else ()) if isinstance(e, dict) and e.get("name")]
+
+
 class _Checker:
     def __init__(self, document: Document, wrong: set[Place], folder: Path) -> None:
         self.document, self.wrong, self.folder = document, wrong, folder
-        federates = document.data.get("federates")
-        self.federates = [e for e in (federates if isinstance(federates, list) else ()) if isinstance(e, dict) and e.get("name")]
+        self.federates_at = _federates_at(document)
+        self.federates = [entry for _, entry in self.federates_at]
         self.by_name = {str(entry["name"]): entry for entry in self.federates}
         self.ports: dict[str, DevicePorts] = {}
+        self.contacts: set[str] = set()  # signals that masters of what we play may command
 
     def problems(self, entries: Sequence[Any]) -> Iterator[Problem]:
         names: dict[str, int] = {}
@@ -68,6 +76,8 @@ class _Checker:
         for n, entry in enumerate(entries):
             if isinstance(entry, dict):
                 yield from self._polls(("devices", n), entry, entries)
+        for wrong_place, text in stage_problems(self.federates_at, self.wrong, list(names), self.contacts):
+            yield self.document.problem(wrong_place, text)
 
     def _device(self, place: Place, entry: Mapping[str, Any]) -> Iterator[Problem]:
         from hil.layout import layout
@@ -90,6 +100,7 @@ class _Checker:
             )
             return
         commands = entry["role"] in ("master", "client")
+        self.contacts |= {str(point.signal) for point in points.writes if point.signal is not None and not commands}
         yield from self._signals(points, commands)
         yield from self._interlocks(place, entry, points)
         yield from self._stands_for(place, entry, points)
@@ -148,8 +159,11 @@ class _Checker:
             return f"{signal.federate}.{signal.port} " + (
                 "is one value; leave the :id away" if port.scalar else "has ids; write :id"
             )
-        if point.is_write and not commands and entry["kind"] != "distribution":
-            return f"commands of the device's master go to equipment of a feeder; {signal.federate} is of kind {entry['kind']}"
+        if point.is_write and not commands and entry["kind"] not in ("distribution", "relays"):
+            kind = entry["kind"]
+            return f"commands of the device's master go to equipment of a feeder or to relays; {signal.federate} is of kind {kind}"
+        if point.is_write and not commands and signal.port == "operated":
+            return contact_problem(entry, str(signal.id))
         return ""
 
     def _interlocks(self, place: Place, entry: Mapping[str, Any], points: PointMap) -> Iterator[Problem]:
@@ -189,10 +203,13 @@ class _Checker:
             return
         ours = [str(e.get("name")) for e in entries if isinstance(e, dict) and e.get("role") == "outstation"]
         kind, polls = str(stand_in.get("kind")), stand_in.get("polls") or []
-        if kind.startswith("rtu") and not polls:
+        if kind in ("rtu", "rtu_dnp3_python", "relay") and not polls:
             yield self.document.problem(
-                (*place, "stand_in"), f"an rtu polls IEDs; write polls: [{', '.join(ours) or 'name of an outstation'}]"
+                (*place, "stand_in"),
+                f"{'a' if kind == 'relay' else 'an'} {kind} polls IEDs; write polls: [{', '.join(ours) or 'an outstation'}]",
             )
+        for key, text in relay_problems(stand_in, entries, self.folder):
+            yield self.document.problem((*place, "stand_in", key), text)
         for name in polls:
             if name not in ours:
                 text = f"there is no device {name!r} of role outstation; {did_you_mean(str(name), ours, 'outstation')}"

@@ -23,10 +23,28 @@ ROLES = {"dnp3": ("master", "outstation"), "modbus": ("client", "server")}
 class StandIn(Strict):
     """A simulated device in a process of its own, in place of the real one."""
 
-    kind: Literal["rtu", "rtu_dnp3_python", "inverter", "meter"] = Field(description="what it simulates")
-    polls: tuple[Name, ...] = Field(default=(), description="of an rtu: the devices of this scenario that are the IEDs it polls")
-    poll_s: Positive = Field(default=0.1, description="of an rtu: how often it asks its IEDs for events")
+    kind: Literal["rtu", "rtu_dnp3_python", "relay", "inverter", "meter"] = Field(description="what it simulates")
+    polls: tuple[Name, ...] = Field(
+        default=(), description="of an rtu or relay: the devices of this scenario that are the IEDs it polls"
+    )
+    poll_s: Positive = Field(default=0.1, description="of an rtu or relay: how often it asks its IEDs for events")
+    measures: str | None = Field(default=None, description="of a relay: IED.ROW of the frequency or voltage that it measures")
+    trips: str | None = Field(default=None, description="of a relay: IED.ROW of the control that it trips")
+    pickup: Positive | None = Field(default=None, description="of a relay: it picks up below this, in the unit of what it measures")
+    delay_s: NotNegative = Field(default=0.1, description="of a relay: definite time from pickup to trip")
+    reset: NotNegative = Field(default=0.02, description="of a relay: it drops out this far above its pickup")
     p_max_w: Annotated[float, Field(ge=1000, le=1e7)] = Field(default=50_000.0, description="of an inverter: its rating")
+
+    @model_validator(mode="after")
+    def _relay(self) -> StandIn:
+        given = [name for name in ("measures", "trips", "pickup") if getattr(self, name) is not None]
+        if self.kind == "relay" and len(given) < 3:
+            raise ValueError(
+                "a relay measures a row of an IED and trips another: write measures: ied.f, trips: ied.trip, pickup: 59.5"
+            )
+        if self.kind != "relay" and given:
+            raise ValueError(f"{given[0]} is of a relay, and kind is {self.kind}")
+        return self
 
 
 class Dnp3Link(Strict):

@@ -16,6 +16,7 @@ class Stage(Strict):
     delay_s: NotNegative = Field(description="definite time from pickup to operation")
     breaker_s: NotNegative = Field(default=0.08, description="from operation until the contacts have parted")
     feeders: int | None = Field(default=None, ge=1, description="how many of the like feeders it opens; default: all that are left")
+    by: Name | None = Field(default=None, description="the device that does it, relay or stand-in; default: it is simulated")
 
 
 class UnderFrequencyStage(Stage):

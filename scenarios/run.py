@@ -28,9 +28,10 @@ GOOD, EXPECTATION_FAILED, SCENARIO, FEDERATE, DEVICE, OURS, INTERRUPTED = 0, 1, 
 DEFAULT_OUT = Path("runs")
 
 
-def changed(loaded: LoadedScenario, stop_s: float | None, seed: int | None) -> LoadedScenario:
-    """The scenario with another stop time or seed. Events after the new stop do not happen. Raises ScenarioError."""
-    update: dict[str, object] = {}
+def changed(loaded: LoadedScenario, stop_s: float | None, seed: int | None, *, real_time: bool = False) -> LoadedScenario:
+    """The scenario with another stop time or seed, or held to the clock on the wall; events after the new stop do not happen.
+    Raises ScenarioError."""
+    update: dict[str, object] = {"real_time": True} if real_time else {}
     if stop_s is not None:
         if not 0.0 < stop_s <= 86_400 * 366 or round(stop_s * 1e9) % US_NS:
             wanted = "write seconds above 0, a whole number of microseconds"

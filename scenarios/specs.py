@@ -151,7 +151,10 @@ class SpecMaker:
         from federates.field import relays
 
         distribution, feeder = self._feeder(entry.feeder)
-        return relays.Relays(entry.name, distribution.bus, self.stages(entry), feeder.model.base_hz, ns(entry.period_s))
+        by_device = [stage.by is not None for stage in (*entry.ufls, *entry.uvls)]
+        stages = list(zip(self.stages(entry), by_device, strict=True))
+        own, wired = (tuple(stage for stage, by in stages if by is wanted) for wanted in (False, True))
+        return relays.Relays(entry.name, distribution.bus, own, feeder.model.base_hz, ns(entry.period_s), wired)
 
     def rows(self, entry: Schemes) -> tuple[Any, ...]:
         """The logic table of a schemes entry."""

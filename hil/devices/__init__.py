@@ -4,6 +4,7 @@
                           where
     rtu_dnp3_python.py    the same on dnp3-python, an implementation that shares nothing with ours; `rtu_dnp3_python_peer.py` is the
                           script that uv runs in a CPython 3.10
+    relay.py              a load-shedding relay over DNP3: an RTU that also looks at a value, and trips
     inverter.py           a SunSpec inverter over Modbus TCP: `inverter_model.py` what it does, `inverter_sunspec.py` its registers,
                           `inverter_map.py` its point map
     meter.py              a Modbus RTU meter on a pseudo terminal, as slow as its baud rate

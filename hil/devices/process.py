@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-NAMES = ("rtu", "rtu_dnp3_python", "inverter", "meter")
+NAMES = ("rtu", "rtu_dnp3_python", "relay", "inverter", "meter")
 _READY_S = {"rtu_dnp3_python": 120.0}
 _END_S = 5.0
 _TAIL = 20

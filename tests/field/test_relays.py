@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,15 +30,19 @@ ROWS = (Row("both", (Condition("line_open", "16-17"), Condition("generator_out",
 SITES = (DerSite("d1", "680.1.2.3", 4.16, 600e3),)
 
 
-def relay_inputs(t_ns: int, f_hz: float, v_pu: float = 1.0, begins: bool = False) -> dict[str, Any]:
+def relay_inputs(
+    t_ns: int, f_hz: float, v_pu: float = 1.0, begins: bool = False, commands: tuple[dict[str, Any], ...] = ()
+) -> dict[str, Any]:
     emergency = (Event(t_ns, "grid.emergency", 1, {"active": True, "step_ns": 20 * MS_NS}),) if begins else ()
-    return {"f_hz": Sample.of(f_hz, t_ns), "v_pu": Sample.of(v_pu, t_ns), "emergency": emergency}
+    events = tuple(Event(t_ns, "bay.to_relays", k + 1, payload) for k, payload in enumerate(commands))
+    return {"f_hz": Sample.of(f_hz, t_ns), "v_pu": Sample.of(v_pu, t_ns), "emergency": emergency, "command": events}
 
 
 @pytest.mark.parametrize(
     "spec",
     [
         Spec("relays", "federates.field.relays:RelaysFederate", RELAYS),
+        Spec("wired", "federates.field.relays:RelaysFederate", replace(RELAYS, stages=STAGES[1:], wired=STAGES[:1])),
         Spec("schemes", "federates.field.schemes:SchemesFederate", Schemes("schemes", ROWS, ("f1", "f2"))),
     ],
     ids=lambda spec: spec.name,
@@ -60,6 +65,24 @@ def test_the_command_arrives_when_the_contacts_part() -> None:
         assert step.next_ns is not None
         t_ns = step.next_ns
     assert trips == [(S_NS + 179 * MS_NS, {"action": "open_breaker", "cause": "ufls:1", "feeders": 3})]
+
+
+def test_a_stage_that_is_left_to_a_device_waits_for_its_contact() -> None:
+    """The relay of our own does not act on it; its breaker and feeders are as the stage says; it operates once."""
+    federate = RelaysFederate(replace(RELAYS, stages=STAGES[1:], wired=STAGES[:1]))
+    assert federate.start(0) == {"operated": [0.0, 0.0]}
+    calm = federate.step(S_NS, relay_inputs(S_NS, 59.0))
+    assert calm.outputs["soe"] == [] and federate.step(2 * S_NS, relay_inputs(2 * S_NS, 59.0)).outputs["soe"] == []
+    contact = {"action": "operate", "stage": "ufls:1"}
+    t_ns = 2 * S_NS + 5 * MS_NS
+    step = federate.step(t_ns, relay_inputs(t_ns, 59.0, commands=(contact, contact)))
+    assert [row["event"] for row in step.outputs["soe"]] == ["relay_operate"]
+    assert step.outputs["operated"] == [0.0, 1.0] and step.next_ns == t_ns + 79 * MS_NS
+    opened = federate.step(step.next_ns, relay_inputs(step.next_ns, 59.0))
+    assert opened.outputs["trip"] == [{"action": "open_breaker", "cause": "ufls:1", "feeders": 3}]
+    again = federate.step(3 * S_NS, relay_inputs(3 * S_NS, 59.0, commands=(contact, {"action": "operate", "stage": "uvls:1"})))
+    assert [row["event"] for row in again.outputs["soe"]] == ["refused"]
+    assert "no stage 'uvls:1' is left to a device; ufls:1 is" in again.outputs["soe"][0]["reason"]
 
 
 def test_a_row_trips_its_feeders_when_both_conditions_have_held() -> None:

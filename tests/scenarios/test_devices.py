@@ -95,6 +95,43 @@ def test_a_mistake_in_a_map_is_told_in_the_map(folder: Path, file: str, old: str
     assert message in check(folder, map_file=file, map_old=old, map_new=new)
 
 
+WRONG_RELAYS = [
+    ("feeders: 4, by: relay}", "feeders: 4}", "stage 'ufls:1' of relays16 is not left to a device; write by: DEVICE at it"),
+    ("by: relay}", "by: realy}", "federates[3].ufls[0].by: there is no device 'realy'; did you mean 'relay'?"),
+    (
+        "feeders: 4}\n",
+        "feeders: 4, by: relay}\n",
+        "no map of an outstation or server has a write row with the signal relays16.operated:uf",
+    ),
+    (
+        "measures: bay.f,",
+        "measures: bay.ff,",
+        "'bay.ff' is no read row of an IED that it polls; did you mean 'bay.f'?",
+    ),
+    ("trips: bay.trip1", "trips: bay.f", "stand_in.trips: 'bay.f' is no control row"),
+    (" measures: bay.f,", "", "a relay measures a row of an IED and trips"),
+    ("kind: relay, polls: [bay]", "kind: rtu, polls: [bay]", "measures is of a relay, and kind is rtu"),
+    (" polls: [bay],", "", "a relay polls IEDs; write polls: [bay]"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), WRONG_RELAYS)
+def test_a_mistake_about_a_relay_on_a_wire_is_told(tmp_path: Path, old: str, new: str, message: str) -> None:
+    shutil.copytree(BENCH.parent / "relay_bench", tmp_path / "relay_bench")
+    text = (BENCH.parent / "relay_bench.yaml").read_text(encoding="utf-8")
+    assert old in text
+    with pytest.raises(ScenarioError) as wrong:
+        check_document(parse_document(text.replace(old, new, 1), "bench.yaml"), tmp_path)
+    assert message in str(wrong.value)
+
+
+def test_a_stage_left_to_a_device_where_there_is_none(tmp_path: Path) -> None:
+    text = (BENCH.parent / "relay_bench.yaml").read_text(encoding="utf-8")
+    text = text[: text.index("devices:")] + text[text.index("events:") : text.index("expect:")]
+    with pytest.raises(ScenarioError, match="there is no device 'relay'; add it under devices:"):
+        check_document(parse_document(text, "bench.yaml"), tmp_path)
+
+
 @pytest.fixture(scope="module")
 def bench() -> LoadedScenario:
     return load_scenario("hil_bench")

@@ -20,7 +20,7 @@ from scenarios.run import changed
 from scenarios.schema import Scenario
 from tests.grid.dynamics.andes_cases import needs_andes
 
-NEED_ANDES = ("dynamics_tiny", "ieee39_islanding")
+NEED_ANDES = ("dynamics_tiny", "ieee39_islanding", "relay_bench")
 RUNNABLE = [pytest.param(name, marks=needs_andes if name in NEED_ANDES else ()) for name in LIBRARY]
 
 
