@@ -12,7 +12,8 @@ may be sent to it, and what is sent when everything ends. `layout` makes ports o
 absolute grid (`federates.runtime.pace`), judges every write by the whitelist (`guard`), writes it into the audit log before it
 goes out (`audit`, `audit_verify`), and records every exchange (`exchanges`). `wire` and `master_wire` are the loops of one device,
 `drivers/` the ends of the two protocols, `relay` and `serial_relay` the places where every octet of a line passes. `presence`
-notices a device that is lost or comes back, `clock` knows how far its clock is off, `priority` asks for the processor.
+notices a device that is lost or comes back, `clock` knows how far its clock is off, `priority` asks for the processor, `hold`
+keeps a second live run from a device.
 
 What may go wrong is watched by `vigil`: the solver, the supervisor, the lease, the emergency stop (`safety`, `stop_key`). Whatever
 it is, the device falls back to SAFE: no further write, and the `fallback` of every point is sent first and audited after. A dry

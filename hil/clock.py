@@ -47,7 +47,9 @@ class DeviceClock:
 
     def saw(self, device_ns: int, not_before_ns: int, not_after_ns: int, resolution_ns: int = 0) -> None:
         """The device's clock showed `device_ns`, cut to its resolution, not before and not after these times of ours (all since
-        1970, ns)."""
+        1970, ns). An exchange in which our own clock was set back says nothing."""
+        if not_after_ns < not_before_ns:
+            return
         low, high = device_ns - not_after_ns, device_ns + resolution_ns - not_before_ns
         if self._at_ns is not None:
             slack = round(abs(not_after_ns - self._at_ns) * DRIFT_PPM * 1e-6)

@@ -12,11 +12,12 @@ from hil.guard import Guard, Order, Refused
 from hil.points import FallbackKind, PointMap
 
 RETRY_S = 0.05
+REFUSED_RETRY_S = 0.25
 GIVE_UP_S = 2.0
 REACH_S = 0.5
-"""A fallback that could not leave (no connection) is tried again for so long. What the device then has not acknowledged is owed: it
-is sent once more when the device answers again, however late, since the device may still hold what it was commanded; and where that
-is not acknowledged either, again after `silence_s`."""
+"""A fallback that could not leave (no connection), or that the device refused (it was busy), is tried again for so long. What the
+device then has not answered is owed: it is sent once more when the device answers again, however late, since the device may still
+hold what it was commanded; and where that is not answered either, again after `silence_s`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +73,21 @@ async def send_all(master: Master, points: PointMap, guard: Guard) -> list[Falle
 
 
 async def _send_each(master: Master, guard: Guard, group: Sequence[Wanted], give_up_s: float) -> list[Fallen]:
-    """Each once, then again those that could not leave: a point that cannot be written holds up none of the others."""
+    """Each once, then again those that could not leave or were refused: a point that cannot be written holds up none of the
+    others."""
     done = [Fallen(name, fallback, order.value, await _send(master, guard, order), order=order) for name, fallback, order in group]
-    while not all(_left(one) for one in done) and (left_s := give_up_s - time.monotonic()) > 0:
+    while (again := [one for one in done if not _is_done(one)]) and (left_s := give_up_s - time.monotonic()) > 0:
+        if any(one.sent is not None and one.sent.refused for one in again):
+            await asyncio.sleep(min(REFUSED_RETRY_S, left_s))
         await master.reach(min(REACH_S, left_s))
-        done = [one if _left(one) else (await send_owed(master, guard, [one]))[0] for one in done]
-        if not all(_left(one) for one in done):
+        done = [one if _is_done(one) else (await send_owed(master, guard, [one]))[0] for one in done]
+        if not all(_is_done(one) for one in done):
             await asyncio.sleep(RETRY_S)
     return done
 
 
-def _left(one: Fallen) -> bool:
-    return one.sent is not None and one.sent.sent
+def _is_done(one: Fallen) -> bool:
+    return one.sent is not None and one.sent.sent and not one.sent.refused
 
 
 async def send_owed(master: Master, guard: Guard, owed: Sequence[Fallen]) -> list[Fallen]:
@@ -96,4 +100,5 @@ async def _send(master: Master, guard: Guard, order: Order) -> Sent:
     sent = await master.send(order)
     if not sent.sent:
         take_back()
+    guard.answered += sent.answered
     return sent

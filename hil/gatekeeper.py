@@ -25,6 +25,7 @@ from hil.audit import FOLDER, AuditError, AuditLog
 from hil.channel import Word
 from hil.drivers.base import DeviceError, Master, Outstation
 from hil.endpoints import modbus_address, tcp_address, tls_client, tls_server
+from hil.hold import Holds
 from hil.master_wire import MasterWire
 from hil.plan import DevicePlan, GatekeeperPlan, OnFault, Role
 from hil.priority import take_precedence
@@ -34,6 +35,9 @@ from hil.wire import OutstationWire, Surroundings
 
 _ADDRESS_LIMIT_S = 20.0
 _FALL_LIMIT_S = 3.0
+_FALL_MOST_S = 30.0
+"""At the end: how long no fallback may be answered and no record made, and how long it may take in all. Many points over a slow
+line take as long as they take."""
 _SUPERVISOR_NAMES_S = 2.0
 _LINGER_S = 1.0
 """How long devices that we play outlive a dead supervisor: fallbacks of others may still pass through an RTU to them."""
@@ -63,6 +67,7 @@ class Gatekeeper:
         is_old = plan.warrant is None and self.stop.is_set
         self.vigil = Vigil(None if is_old else self.stop, self._alarm, plan.solver_limit_ns)
         self._stack: Any = None
+        self._holds = Holds()
         self._ended = asyncio.Event()
         self._falls: list[asyncio.Task[None]] = []
         self._failure: CompanionFailure | None = None
@@ -94,20 +99,29 @@ class Gatekeeper:
             await self._finished([asyncio.ensure_future(wire.close()) for wire in self.wires])
             if self._stack is not None:
                 await self._stack.__aexit__(None, None, None)
+            self._holds.close()
             self.audit.close()
         if self._failure is not None:
             raise self._failure
 
     async def _finished(self, work: Sequence[asyncio.Future[None]]) -> None:
-        """Wait for what is done at the end, and report what fails of it or takes too long."""
-        if not work:
-            return
-        done, pending = await asyncio.wait(work, timeout=_FALL_LIMIT_S)
-        causes = [f"{type(error).__name__}: {error}" for each in done if (error := each.exception()) is not None]
+        """Wait for what is done at the end while it gets on, and report what fails of it or takes too long."""
+        pending, got_on = set(work), self._progress()
+        begun_s = moved_s = time.monotonic()
+        while pending and (now_s := time.monotonic()) - moved_s < _FALL_LIMIT_S and now_s - begun_s < _FALL_MOST_S:
+            self.host.beat()
+            _, pending = await asyncio.wait(pending, timeout=LOOK_S)
+            if (now := self._progress()) != got_on:
+                got_on, moved_s = now, now_s
+        causes = [f"{type(error).__name__}: {error}" for each in work if each.done() and (error := each.exception()) is not None]
         causes += ["the fallback or the last records took too long"] * bool(pending)
         for cause in causes:
             print(f"{self.plan.name}: {cause}", flush=True)
             self._failure = self._failure or CompanionFailure(self.plan.devices[0].name, cause)
+
+    def _progress(self) -> tuple[int, ...]:
+        """What grows while the device answers fallbacks and records are made."""
+        return self.audit.count, *(wire.guard.answered for wire in self.wires if isinstance(wire, MasterWire))
 
     # -- the way up
 
@@ -146,6 +160,8 @@ class Gatekeeper:
         if not device.role.commands:
             return OutstationWire(device, around, self._outstation)
         target = ("", 0) if device.is_serial else await self._resolved(device)
+        if self.plan.warrant is not None:
+            self._holds.take(device, target)
         if target[0].startswith("/"):  # a stand-in on a serial line; pseudo terminals take no parity
             device = replace(device, address=target[0], serial=replace(device.line, parity="N", stop_bits=2))
         if device.role is Role.MASTER and self._stack is None:

@@ -41,7 +41,8 @@ class Guard:
         self._reading = reading
         self._sent: dict[str, tuple[int, float]] = {}
         self._held: dict[str, tuple[int, float]] = {}
-        self.refused = 0
+        self.refused = self.answered = 0
+        """How many wishes were refused here; how many fallbacks the device has answered."""
 
     def judge(self, name: str, value: float | str, now_ns: int) -> Order:
         """The order for a wish. `value` is an engineering value, or the name of a control code. Raises Refused."""
@@ -78,17 +79,18 @@ class Guard:
         """What the device held before anything was sent: the first change is no faster than the row's rate either."""
         self._held[name] = (now_ns, value)
 
-    def sent(self, order: Order, now_ns: int) -> Callable[[], None]:
-        """An order goes out now: what follows is measured against it. Gives what takes that back, if it did not leave after all."""
+    def sent(self, order: Order, now_ns: int) -> Callable[..., None]:
+        """An order goes out now: what follows is measured against it. Gives what takes that back, if it did not leave after all,
+        or (`tried`) the device did not take it: it holds what it held, and its interval counts from now all the same."""
         name, before = order.point.name, self._sent.get(order.point.name)
         self._sent[name] = now = (now_ns, order.value)
 
-        def take_back() -> None:
+        def take_back(*, tried: bool = False) -> None:
             if self._sent.get(name) is now:
                 if before is None:
                     del self._sent[name]
                 else:
-                    self._sent[name] = before
+                    self._sent[name] = (now_ns, before[1]) if tried else before
 
         return take_back
 

@@ -58,6 +58,7 @@ class MasterWire(Wire):
         self._owed: list[Fallen] = []
         self._falling = False
         self._refused_wish: dict[str, float] = {}
+        self._not_taken_ns: dict[str, int] = {}
         self._under_way: asyncio.Future[Any] | None = None
         self._turn_s = _TURN_S + (_LONGEST_FRAME_BITS / plan.line.baud if plan.is_serial else 0.0)
         self._owed_again_ns = 0
@@ -252,6 +253,8 @@ class MasterWire(Wire):
         for point, value, quality in zip(self.layout.outward, frame.values.tolist(), frame.quality.tolist(), strict=True):
             if quality or not math.isfinite(value):
                 continue
+            if now_ns - self._not_taken_ns.get(point.name, -(2**62)) < self.plan.silence_ns:
+                continue  # the device refused it a moment ago
             wish = self.guard.within_rate(point, value, now_ns)
             if wish is not None and self._is_news(point, wish) and not self._still_refused(point.name, wish):
                 await self._write(point.name, wish, "follow", "")
@@ -314,7 +317,10 @@ class MasterWire(Wire):
             return Sent(f"refused: not sent: {why}", math.nan, now_ns, now_ns, sent=False)
         take_back = self.guard.sent(order, now_ns)
         sent = await self.driver.send(order)
-        if not sent.sent:
+        if sent.refused:
+            self._not_taken_ns[order.point.name] = time.monotonic_ns()
+            take_back(tried=True)
+        elif not sent.sent:
             take_back()
         return sent
 
@@ -358,5 +364,7 @@ class MasterWire(Wire):
 
     async def close(self) -> None:
         """Hang up."""
-        await super().close()
-        await self.driver.close()
+        try:
+            await super().close()
+        finally:
+            await self.driver.close()

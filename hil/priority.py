@@ -7,7 +7,9 @@ interpreter's lock, or carries the octets of the DNP3 stack, would hold up the o
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
+import resource
 
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _NICE = -10
@@ -37,5 +39,18 @@ def _rank() -> str:
 
 
 def _lock_memory() -> bool:
-    """Whether pages, once touched, stay: an emergency must not wait for a disk. Refused as a whole where it is not allowed."""
-    return bool(ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) == 0)
+    """Whether pages, once touched, stay: an emergency must not wait for a disk. Refused as a whole where it is not allowed, or only
+    up to a limit: what is locked counts against it with all that is only reserved, and beyond it neither memory nor a thread is to
+    be had, in the middle of a run."""
+    libc = ctypes.CDLL(None)
+    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
+        return False
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if limit == resource.RLIM_INFINITY:
+        return True
+    try:  # the right to lock anything (CAP_IPC_LOCK) shows in that the limit is none
+        mmap.mmap(-1, limit + mmap.PAGESIZE).close()
+    except OSError:
+        libc.munlockall()
+        return False
+    return True

@@ -79,8 +79,8 @@ class SerialRelay:
             os.set_blocking(self._port.fileno(), False)
         except termios.error:
             self._wait(f"{self._path} does not take {line.baud} baud, parity {line.parity}, {line.stop_bits} stop bits")
-        except OSError as error:
-            self._wait(f"{self._path}: {error.strerror or error}")
+        except (OSError, ValueError) as error:  # ValueError: a rate that its driver does not make
+            self._wait(f"{self._path}: {getattr(error, 'strerror', None) or error}")
         else:
             self._gate = None if self._make_gate is None else self._make_gate()
             self._pause_s, self.last_error, self.connected = _REOPEN_S[0], "", 1

@@ -72,6 +72,8 @@ class Wire:
         self.overruns = 0
         self._untold: deque[Mapping[str, Any]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._entries: set[asyncio.Task[None]] = set()
+        self._entering = asyncio.Lock()
 
     async def ticks(self) -> AsyncIterator[Tick]:
         """The instants of the grid, each once, by the device's policy for those that were missed."""
@@ -137,7 +139,18 @@ class Wire:
 
     async def audit(self, kind: str, **facts: Any) -> None:
         """A record of the audit log, on the disk when this returns; the loop goes on meanwhile."""
-        await asyncio.to_thread(self.around.audit.append, kind, device=self.plan.name, **facts)
+        await asyncio.shield(self.enter(kind, **facts))
+
+    def enter(self, kind: str, **facts: Any) -> asyncio.Task[None]:
+        """Have a record made, after those that were asked for before. Whoever asked may end meanwhile: `close` waits for it."""
+        entry = asyncio.create_task(self._enter(kind, facts), name=f"{self.plan.name} audit {kind}")
+        self._entries.add(entry)
+        entry.add_done_callback(self._entries.discard)
+        return entry
+
+    async def _enter(self, kind: str, facts: Mapping[str, Any]) -> None:
+        async with self._entering:  # first come, first served
+            await asyncio.to_thread(self.around.audit.append, kind, device=self.plan.name, **facts)
 
     def exchange(self, kind: str, sent_ns: int, received_ns: int, outcome: str, **more: Any) -> None:
         """A row of the record, with the grid's instant that it belongs to."""
@@ -157,13 +170,17 @@ class Wire:
         return Frame(cycle.values, cycle.measured_ns, cycle.quality)
 
     async def close(self) -> None:
-        """End the tasks and write the rest of the record."""
+        """End the tasks, and write what is still to be recorded. AuditError where a record could not be made."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        ended = await asyncio.gather(*self._entries, return_exceptions=True)
         self.record.close()
         self.channel.close()
+        for failure in ended:
+            if isinstance(failure, Exception):
+                raise failure
 
 
 class OutstationWire(Wire):
@@ -227,7 +244,8 @@ class OutstationWire(Wire):
         self.exchange(
             "served", now_ns, time.monotonic_ns(), refusal or "ok", points=[self.number_of[name]], values=[value], raw=[value]
         )
-        self.spawn(self.audit("served", point=name, value=value, outcome=refusal or "ok", **details), "audit")
+        entry = self.enter("served", point=name, value=value, outcome=refusal or "ok", **details)
+        self.spawn(asyncio.shield(entry), "audit")
         return refusal
 
     async def fall(self, cause: str, *, for_good: bool = True) -> None:

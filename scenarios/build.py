@@ -37,6 +37,7 @@ _DEFAULT_RECORD = {
         "feeders_closed", "motors",
     ),
     "ders": ("p_w", "q_var", "status", "available_w", "soc_wh"),
+    "relays": ("operated",),
     "scada": ("head_p_w", "head_q_var", "bus_p_w", "bus_q_var", "f_hz"),
     "ami": ("coverage", "age_s"),
 }  # fmt: skip

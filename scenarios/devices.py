@@ -32,7 +32,9 @@ class StandIn(Strict):
     trips: str | None = Field(default=None, description="of a relay: IED.ROW of the control that it trips")
     pickup: Positive | None = Field(default=None, description="of a relay: it picks up below this, in the unit of what it measures")
     delay_s: NotNegative = Field(default=0.1, description="of a relay: definite time from pickup to trip")
-    reset: NotNegative = Field(default=0.02, description="of a relay: it drops out this far above its pickup")
+    reset: NotNegative = Field(
+        default=0.02, description="of a relay: it drops out this far above its pickup, in the same unit of it"
+    )
     p_max_w: Annotated[float, Field(ge=1000, le=1e7)] = Field(default=50_000.0, description="of an inverter: its rating")
 
     @model_validator(mode="after")

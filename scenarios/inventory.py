@@ -180,9 +180,33 @@ class _Reader:
         except ValueError as error:
             return self._wrong(asked, str(error))
         self.feeders[entry.name] = found
+        self._opens(entry.name, found.model)
         if found.lowest_v_pu < COLLAPSED_PU:
             text = f"its power flow settles at {found.lowest_v_pu:.2g} pu at load {found.lowest_load}, which is a collapse"
             self._wrong((*place, "feeder"), f"{text}; look for too much load, a wrong voltage or length unit")
+
+    def _opens(self, name: str, model: FeederModel) -> None:
+        """Lines of a feeder that programs open: each is there, with a load or a DER behind it."""
+        from federates.grid.feeder import Feeder
+
+        lines = [
+            (("federates", k, "programs", n, "opens", m), line)
+            for k, entry in enumerate(self.scenario.federates)
+            if entry.kind == "tblm" and entry.feeder == name
+            for n, program in enumerate(entry.programs)
+            for m, line in enumerate(program.opens)
+        ]
+        if not lines:
+            return
+        with Feeder(model) as feeder:
+            for place, line in lines:
+                try:
+                    behind = feeder.behind(line)
+                except ValueError:
+                    self._wrong(place, f"the feeder has no line {line!r}; write the name of one of its lines")
+                else:
+                    if not any(behind):
+                        self._wrong(place, f"no load and no DER hangs behind line {line!r}; write a line that carries some")
 
     def _model(self, entry: Distribution, kv: float) -> FeederModel:
         from federates.grid.feeder import FeederModel, Ltc, Substation

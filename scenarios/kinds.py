@@ -78,6 +78,14 @@ class Transmission(Strict):
     )
     native: Native = Field(default=Native(), description="how load that no feeder stands for follows voltage")
 
+    @model_validator(mode="after")
+    def _finer(self) -> Transmission:
+        step_s = self.emergency.step_s
+        if step_s is not None and step_s > self.period_s:
+            period = f"period_s ({self.period_s:g} s)"
+            raise ValueError(f"emergency.step_s ({step_s:g} s) is longer than {period}; write a shorter one, for instance 0.02")
+        return self
+
 
 class Ltc(Strict):
     """Load tap changer of the substation."""
@@ -250,6 +258,13 @@ class Tblm(Strict):
     def _rising(self) -> Tblm:
         if self.v_pu[0] >= self.v_pu[1] or (self.f_hz and self.f_hz[0] >= self.f_hz[1]):
             raise ValueError("a range must rise; write [lower, higher] for v_pu and f_hz")
+        return self
+
+    @model_validator(mode="after")
+    def _programs_apart(self) -> Tblm:
+        names = [program.name for program in self.programs]
+        if twice := [name for n, name in enumerate(names) if name in names[:n]]:
+            raise ValueError(f"two programs are named {twice[0]!r}; give each a name of its own")
         return self
 
 

@@ -111,7 +111,7 @@ class Program(Strict):
         default=0.8, description="part of the customers asked who take part; share times this is reckoned with"
     )
     opens: tuple[str, ...] = Field(default=(), description="lines of the feeder that it opens")
-    v_set_pu: Annotated[float, Field(le=0)] = Field(
+    v_set_pu: Annotated[float, Field(ge=-0.2, le=0)] = Field(
         default=0.0, description="change of the voltage set-points of the feeder, the head's and those along it"
     )
     cost: NotNegative = Field(default=0.0, description="of ordering it, where a MWh not served costs 1")

@@ -81,6 +81,8 @@ def _message(detail: ErrorDetails, place: Place, value: Any, schema: Mapping[str
         return f"{written} is not allowed; write a number {words} {context[bound]:g}"
     if kind == "union_tag_not_found":
         return f"is missing; write one of {', '.join(_tags(schema, key))}"
+    if kind == "missing" and isinstance(place[-1], int):
+        return f"is missing: the list is too short; write at least {place[-1] + 1} entries"
     if kind == "missing":
         return f"is missing; write {_example(key, schema)}"
     if kind == "extra_forbidden":

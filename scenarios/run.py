@@ -104,6 +104,8 @@ def run(
         _summary(records, verdicts)
     reached = [verdict.passed for verdict in verdicts if verdict.passed is not None]
     judged = f"{sum(reached)} of {len(reached)} expectations hold" if reached else "no expectation was reached"
+    if reached and len(reached) < len(verdicts):
+        judged += f", {len(verdicts) - len(reached)} not reached"
     length = f"{loaded.scenario.stop_s:g} s"
     ended = f"ended at t = {outcome.ended_ns / 1e9:.9g} s of {length} after"
     took = f"{f'{length} simulated in' if outcome.exit_code == GOOD else ended} {outcome.wall_s:.1f} s"

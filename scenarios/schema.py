@@ -71,6 +71,8 @@ class Expectation(Strict):
             raise ValueError("it expects nothing; write min, max, or equals with tolerance")
         if (self.equals is None) != (self.tolerance is None):
             raise ValueError("equals and tolerance belong together; write both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min ({self.min:g}) is above max ({self.max:g}), which no value can meet; write the lower one as min")
         return self
 
 

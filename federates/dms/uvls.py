@@ -21,6 +21,7 @@ __all__ = [
 FAULT_NS = 160_000_000
 """A fault that IEEE 1547-2018 inverters ride through or cease for is cleared within this: shedding must not begin in it."""
 _TOLERANCE_PU = 1e-9
+_SCAN_PU = 2e-3
 _STALLED_S = 1.0  # a voltage that stays low for longer after a fault is motors that stall (FIDVR), not the fault
 
 Load = Callable[[float], tuple[float, float]]
@@ -116,11 +117,31 @@ def voltage_pu(source: Thevenin, load: Load, left: float = 1.0) -> float:
         p_w, q_var = load(v)
         new = source.voltage_pu(left * p_w, left * q_var)
         if new is None:
-            raise ValueError(f"no voltage carries {left * p_w / 1e6:.4g} MW at this bus: shed more, or support it")
+            break
         if abs(new - v) < _TOLERANCE_PU:
             return new
         v = new
-    raise ValueError("the voltage at the bus does not come to rest")
+    return _highest_pu(source, load, left)
+
+
+def _highest_pu(source: Thevenin, load: Load, left: float) -> float:
+    """The highest voltage at which source and load agree, for a load that falls so much with the voltage that putting one into the
+    other does not end, or begins beyond the nose: what it would take at a voltage that it never has is no reason for a collapse."""
+
+    def excess_pu(v_pu: float) -> float:
+        p_w, q_var = load(v_pu)
+        return source.behind(v_pu, left * p_w, left * q_var).e_pu - source.e_pu
+
+    above = 2.0 * source.e_pu
+    over = excess_pu(above) > 0.0
+    while (below := above - _SCAN_PU) > 0.0 and (excess_pu(below) > 0.0) == over:
+        above = below
+    if below <= 0.0:
+        raise ValueError(f"no voltage carries {left * load(source.e_pu)[0] / 1e6:.4g} MW at this bus: shed more, or support it")
+    while above - below > _TOLERANCE_PU:
+        middle = 0.5 * (above + below)
+        above, below = (middle, below) if (excess_pu(middle) > 0.0) == over else (above, middle)
+    return 0.5 * (above + below)
 
 
 def left_for(source: Thevenin, load: Load, v_wanted_pu: float) -> float:

@@ -57,8 +57,8 @@ class NativeLoad:
         """Areas in which an order ends at step `k` or before, which it does now."""
         areas = []
         while self._ends and self._ends[0][0] <= k:
-            _, a, slope = self._ends.pop(0)
-            self.slope[a] -= slope
+            _, a, _ = self._ends.pop(0)
+            self._slope_again(a)
             areas.append(a)
         return areas
 
@@ -80,9 +80,13 @@ class NativeLoad:
                 continue
             falling = [end for end in self._ends if end[1] == a and end[2] < 0.0]
             self._ends = [end for end in self._ends if end not in falling]
-            self.slope[a] -= sum(slope for _, _, slope in falling)
+            self._slope_again(a)
             done.append((a, self.take(a, float(self.w[a]))))
         return done
+
+    def _slope_again(self, a: int) -> None:
+        """From the orders still under way: a difference would leave rounding behind, which falls for ever."""
+        self.slope[a] = sum(slope for _, area, slope in self._ends if area == a)
 
     def short(self, a: int, p_w: float, k: int) -> bool:
         """Whether a change by `p_w` asks for more than there will be."""

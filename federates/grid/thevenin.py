@@ -35,7 +35,9 @@ class Thevenin:
         return math.sqrt(half + math.sqrt(square)) if square >= 0.0 and half + math.sqrt(square) > 0.0 else None
 
     def behind(self, v_pu: float, p_w: float, q_var: float) -> Thevenin:
-        """The same impedance with the source that makes the bus this voltage while it draws P and Q."""
+        """The same impedance with the source that makes the bus this voltage while it draws P and Q. ValueError for no voltage."""
+        if not v_pu > 0.0:
+            raise ValueError(f"V = {v_pu:g} pu: a bus without voltage says nothing of the source behind it")
         p, q = p_w / self.s_base_va, q_var / self.s_base_va
         e = complex(
             v_pu + (self.r_pu * p + self.x_pu * q) / v_pu,
@@ -62,9 +64,14 @@ def fitted(points: Sequence[tuple[float, float, float]], s_base_va: float) -> tu
         half = 0.5 * x[0] ** 2 - a
         return np.asarray(np.sqrt(np.maximum(half + np.sqrt(np.maximum(half * half - a * a - b * b, 0.0)), 0.0)) - v)
 
-    # V^2 = E^2 - 2 R P - 2 X Q as long as voltages fall little: where the search begins
-    first, *_ = np.linalg.lstsq(np.column_stack((np.ones_like(v), -2.0 * p, -2.0 * q)), v * v, rcond=None)
-    start = np.array([math.sqrt(max(first[0], 1e-6)), first[1], first[2]])
-    found = least_squares(miss, start, xtol=1e-12, ftol=1e-12, gtol=1e-12)
+    # V^2 = E^2 - 2 R P - 2 X Q - Z^2 S^2 / V^2, of which the last is little as long as voltages fall little: with it and without it
+    # this is where searches begin, since near the nose one of them alone may begin, and stay, where there is no voltage
+    columns = np.column_stack((np.ones_like(v), -2.0 * p, -2.0 * q, -(p * p + q * q) / (v * v)))
+    starts = [np.linalg.lstsq(columns[:, :n], v * v, rcond=None)[0] for n in (3, 4)]
+    searches = [
+        least_squares(miss, [math.sqrt(max(first[0], 1e-6)), first[1], first[2]], xtol=1e-12, ftol=1e-12, gtol=1e-12)
+        for first in starts
+    ]
+    found = min(searches, key=lambda search: float(search.cost))
     e, r, x = (float(value) for value in found.x)
     return Thevenin(abs(e), r, x, s_base_va), float(np.abs(miss(found.x)).max())

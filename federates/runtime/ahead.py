@@ -91,7 +91,12 @@ class Inbox:
     messages: deque[tuple[int, bytes]] = field(default_factory=deque)
 
     def accept(self, bundle: bytes, window: int) -> None:
-        """Take the bundle of a window. FederationError for that of another one, and for foreign bytes."""
+        """Take the bundle of a window. FederationError for that of another one, and for foreign bytes.
+
+        Of what is left of the windows before, the last message counts: a reader that is seldom called would else keep them all.
+        """
+        while len(self.messages) > 1:
+            self.messages.popleft()
         try:
             came, count = _HEAD.unpack_from(bundle)
             at = _HEAD.size

@@ -186,11 +186,11 @@ class _Group:
         depth_ns, lead_ns = order.depth[self.name] * US_NS, LEAD_WINDOWS * self.federation.window_ns
         for window, (begin_ns, end_ns) in enumerate(windows(self.federation)):
             if hold:
-                hold(begin_ns - lead_ns)
+                hold(begin_ns - lead_ns - 1)
             self._await(begin_ns + depth_ns)
             self._collect(window)
-            if progress:
-                progress(begin_ns)
+            if progress and begin_ns:
+                progress(begin_ns - 1)  # what is due at its begin is still to be done
             while True:
                 calls = [(seat.next_call_ns(), seat) for seat in self.seats.values()]
                 wire_ns = min(due for due, _ in calls)

@@ -6,7 +6,7 @@ the weak ones wait a moment for a stronger one, and a process is judged by what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -154,13 +154,17 @@ class Diagnosis:
     def _hung(self, readings: Mapping[str, Reading]) -> Trouble | None:
         workers = {p: r for p, r in readings.items() if p in self.groups and not r.ended and r.beat.state is not State.FINISHED}
         started = any(reading.beat.started for process, reading in readings.items() if process != BROKER)
-        if trouble := self._frozen(readings, self.watchdog_s, only_stopped=not started):
+        # One that runs ahead may be well into the run while another, below it, is still in its start.
+        starting = {p: r for p, r in readings.items() if not started or (p in workers and not r.beat.started)}
+        if trouble := self._frozen(readings, self.watchdog_s, starting):
+            return trouble
+        if self._clock_s > self.start_limit_s and (trouble := self._slow_start(starting, started=started)):
             return trouble
         if not started:
-            return self._slow_start(readings) if self._clock_s > self.start_limit_s else None
+            return None
         quiet = {p: r.beat for p, r in workers.items() if self._clock_s - self._patience[p].since_s > self.watchdog_s}
         for process, beat in quiet.items():
-            if beat.state is State.COMPUTING:
+            if beat.state is State.COMPUTING and process not in starting:
                 cause = f"it has been computing for more than {self.watchdog_s:g} s (watchdog) and was ended"
                 return self._of(Rank.HUNG, process, beat, cause)
         if trouble := self._slow_close(workers):
@@ -168,14 +172,15 @@ class Diagnosis:
         if quiet and len(quiet) == len(workers) and all(beat.state is State.WAITING for beat in quiet.values()):
             process, beat = min(quiet.items(), key=lambda item: item[1].t_ns)
             cause = f"every federate waits and none has been granted time for {self.watchdog_s:g} s; this one is furthest behind"
-            return self._of(Rank.HUNG, process, beat, cause)
+            return self._frozen(readings, _FROZEN_SUSPECT_S) or self._of(Rank.HUNG, process, beat, cause)
         return None
 
-    def _frozen(self, readings: Mapping[str, Reading], limit_s: float, *, only_stopped: bool = False) -> Trouble | None:
-        """A process that gives no sign of life: held by a signal, or computing in code that holds the interpreter."""
+    def _frozen(self, readings: Mapping[str, Reading], limit_s: float, starting: Collection[str] = frozenset()) -> Trouble | None:
+        """A process that gives no sign of life: held by a signal or, unless it is `starting`, computing in code that holds the
+        interpreter."""
         for process, reading in sorted(readings.items(), key=lambda item: not item[1].stopped):
             silent = self._clock_s - self._patience[process].alive_s > limit_s
-            if not silent or reading.ended or reading.beat.state is State.FINISHED or (only_stopped and not reading.stopped):
+            if not silent or reading.ended or reading.beat.state is State.FINISHED or (process in starting and not reading.stopped):
                 continue
             if reading.stopped:
                 doing = "its process is stopped (SIGSTOP)"
@@ -196,14 +201,17 @@ class Diagnosis:
                 return Trouble(Rank.HUNG, 5, process, None, reading.beat.t_ns, cause)
         return None
 
-    def _slow_start(self, readings: Mapping[str, Reading]) -> Trouble:
+    def _slow_start(self, starting: Mapping[str, Reading], *, started: bool) -> Trouble | None:
+        """Who is still being built, or in its start; where there is none and nobody has `started`, the start itself."""
         limit = f"start-up took longer than {self.start_limit_s:g} s"
-        broker_first = sorted(readings.items(), key=lambda item: item[0] != BROKER)
+        broker_first = sorted(starting.items(), key=lambda item: item[0] != BROKER)
         for process, reading in broker_first:
             if reading.beat.state in (State.BUILDING, State.COMPUTING):
                 doing = "in its start" if reading.beat.state is State.COMPUTING else "being built"
                 cause = f"{limit}: it is still {doing}; raise start_limit if it needs the time"
                 return self._of(Rank.HUNG, process, reading.beat, cause)
+        if started:
+            return None
         process, reading = broker_first[-1]
         return self._of(Rank.HUNG, process, reading.beat, f"{limit}: all federates are ready and wait for HELICS to start")
 

@@ -30,7 +30,8 @@ from federates.runtime.process import Child
 POLL_S = 0.05
 STOP_GRACE_S = 2.0
 WRITE_GRACE_S = 1.5
-COMPANION_GRACE_S = 6.0  # a gatekeeper sends fallbacks, over a line that may be slow
+COMPANION_GRACE_S = 6.0  # since its last beat: a gatekeeper sends fallbacks, over a line that may be slow
+COMPANION_MOST_S = 40.0
 EXIT_GRACE_S = 3.0
 _STACKS_S = 0.2
 _WRITING = (State.CLOSING, State.FAILED)
@@ -98,7 +99,7 @@ def run(federation: Federation, run_dir: Path, runner: Runner, on_progress: Call
     """Run a federation to its end, in processes, with its records in `run_dir`. Whatever goes wrong is in the Outcome.
 
     `on_progress` is called about twenty times a second, from this thread. SIGINT, SIGTERM and SIGHUP end the run with 130 when this
-    is the main thread; a second one does not wait for the processes to stop of themselves.
+    is the main thread; a second one does not wait for the processes to stop of themselves, companions apart.
     """
     began_s = time.monotonic()
     try:
@@ -221,8 +222,9 @@ class _Session:
         for children in (workers, last):
             for child in children:
                 self.heartbeats.ask_to_stop(child.row)
-            gatekeepers = any(child.name in self.companions for child in children)
-            self._await(children, COMPANION_GRACE_S if gatekeepers else STOP_GRACE_S)
+            companions = [child for child in children if child.name in self.companions]
+            self._await([child for child in children if child not in companions], STOP_GRACE_S)
+            self._await_beating(companions)
             self._await([child for child in children if self.heartbeats.read(child.row).state in _WRITING], WRITE_GRACE_S)
 
     def await_exits(self) -> None:
@@ -233,6 +235,21 @@ class _Session:
         signals, end_s = len(self.signals.received), time.monotonic() + limit_s
         while any(child.ended() is None for child in children) and time.monotonic() < end_s:
             if len(self.signals.received) > signals:
+                return
+            time.sleep(POLL_S / 5)
+
+    def _await_beating(self, children: list[Child]) -> None:
+        """Wait for companions as long as they beat. Nobody's impatience ends one that has devices to bring to safety."""
+        begun_s = time.monotonic()
+        beat_s = dict.fromkeys((child.name for child in children), begun_s)
+        beats: dict[str, int] = {}
+        while left := [child for child in children if child.ended() is None]:
+            now_s = time.monotonic()
+            for child in left:
+                alive = self.heartbeats.read(child.row).alive
+                if beats.setdefault(child.name, alive) != alive:
+                    beats[child.name], beat_s[child.name] = alive, now_s
+            if now_s - begun_s > COMPANION_MOST_S or all(now_s - beat_s[child.name] > COMPANION_GRACE_S for child in left):
                 return
             time.sleep(POLL_S / 5)
 

@@ -6,7 +6,7 @@ Composes the study applications: `dms.ufls` for stages, `dms.sls` for special sc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,21 +82,25 @@ def der_trips(tblm: Tblm, closed: int) -> tuple[ufls.DerTrip, ...]:
     return tuple(ufls.DerTrip(tblm.bus.name, b.value, _FAST_TRIP_NS, -b.jump_P_W / max(closed, 1)) for b in jumps)
 
 
-def stages(plans: Plans, tblm: Tblm, closed: int) -> tuple[record.ArmedStage, ...]:
-    """What each stage would relieve now, and at its own pickup, from the fast curve; special schemes each as if alone."""
+def stages(plans: Plans, tblm: Tblm, closed: int, operated: Collection[str] = ()) -> tuple[record.ArmedStage, ...]:
+    """What each stage would relieve now, and at its own pickup, from the fast curve; special schemes each as if alone. operated: by
+    name as causes; they act once, and have nothing armed any more."""
     at = tblm.operating_point
     here, curve = bank(tblm, closed), tblm.curve("fast")
     found = []
-    for stage, now in zip(plans.stages, ufls.armed(here, plans.stages), strict=True):
+    ready = {now.stage: now for now in ufls.armed(here, [stage for stage in plans.stages if stage.name not in operated])}
+    for stage in plans.stages:
+        now = ready.get(stage.name, ufls.Armed(stage.name, here.name, 0, 0.0, 0.0, 0.0))
         v, f = (at.V_pu, stage.pickup - _UNDER) if stage.quantity == "f_hz" else (stage.pickup - _UNDER, at.f_Hz)
         share = now.feeders / max(closed, 1)
         found.append(_armed(now, share * float(evaluate(curve, v, f).p_w)))
     for row in plans.rows:
         number = row.trips()[plans.feeder]
-        feeders = closed if number is None else min(number, closed)
+        acted = row.cause in operated
+        feeders = 0 if acted else closed if number is None else min(number, closed)
         powers = feeders * here.load_w, feeders * here.der_w, feeders * here.p_w
         # a row that trips feeders elsewhere too cannot be judged from here: the EMS has all of its parts
-        alone = set(row.trips()) == {plans.feeder}
+        alone = set(row.trips()) == {plans.feeder} and not acted
         alarm = sls.relief(row, {plans.feeder: here})[1] if alone else ""
         found.append(_armed(ufls.Armed(row.cause, here.name, feeders, *powers), powers[2], alarm))
     return tuple(found)

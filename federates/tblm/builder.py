@@ -262,17 +262,19 @@ class TblmBuilder:
         return min(pending.last_ns + p.debounce_ns, pending.first_ns + p.longest_wait_ns)
 
     def _watch_curve(self, t_ns: int, snapshot: FeederSnapshot, last: Tblm) -> None:
-        """Count measurements of the bus that are off the published fast curve."""
+        """Count polls at which what was last measured of the bus is off the published fast curve. What stays within its deadband is
+        not sent again, so that a poll counts without a new sample too.
+        """
         p_w, v, f = snapshot.total("bus_p_w"), snapshot.scalar("bus_v_pu"), snapshot.scalar("f_hz")
         seen_ns = int(snapshot.samples["bus_p_w"].times_ns.max())
-        if not np.isfinite([p_w, v, f]).all() or seen_ns <= self._off_seen_ns or self._pending:
+        told = np.isfinite([p_w, v, f]).all() and seen_ns > self._off_seen_ns  # not what a rebuild has answered
+        if not told or self._pending or t_ns % self.params.poll_ns:
             return
-        self._off_seen_ns = seen_ns
         expected = float(evaluate(last.curve("fast"), v, f).p_w)
         off = abs(p_w - expected) > self.params.deviation_pct / 100.0 * self._s_va
         self._off_curve = self._off_curve + 1 if off else 0
         if self._off_curve >= self.params.deviation_scans:
-            self._off_curve = 0
+            self._off_curve, self._off_seen_ns = 0, seen_ns
             self._change(t_ns, "deviation", urgent=True)
 
     # ---- building

@@ -29,6 +29,7 @@ class _Row:
     out: bool
     whole: bool  # its entering of service is over
     p_before_w: float
+    enters: bool  # it enters service, from nothing; who has only ceased goes on where it was
 
 
 class DerAccount:
@@ -48,8 +49,8 @@ class DerAccount:
             return None
         out = event == _TRIP or row.get("to") in OUT
         whole = row.get("from") == "entering_service" and row.get("to") == "continuous"
-        p_w = float(row.get("p_before_w", 0.0))
-        insort(self._rows.setdefault(str(row.get("der")), []), _Row(int(row.get("t_event_ns", 0)), out, whole, p_w))
+        enters, t_ns, p_w = row.get("to") == "entering_service", int(row.get("t_event_ns", 0)), float(row.get("p_before_w", 0.0))
+        insort(self._rows.setdefault(str(row.get("der")), []), _Row(t_ns, out, whole, p_w, enters))
         return p_w if out else 0.0
 
     def measured(self, samples: Iterable[tuple[str, int, float]]) -> None:
@@ -77,30 +78,33 @@ class DerAccount:
         return sum(self._lost_w(name, rows, t_ns) for name, rows in self._rows.items())
 
     def _lost_w(self, name: str, rows: list[_Row], t_ns: int) -> float:
-        out = was_out = any(row.out for row in rows if row.t_ns < self._calm_ns)  # there is one of that time at most
-        told_w, back_ns, whole = 0.0, None, False
+        then = [row.out for row in rows if row.t_ns < self._calm_ns]  # more than one where rows of that time were heard later
+        out = was_out = bool(then) and then[-1]
+        told_w, back, whole = 0.0, None, False
         for row in rows:
             if not self._calm_ns <= row.t_ns < t_ns:
                 continue
             told_w = max(told_w, row.p_before_w, key=abs)
             if row.out:
-                out, back_ns, whole = True, None, False
+                out, back, whole = True, None, False
             elif out:
-                out, back_ns = False, row.t_ns
+                out, back = False, row
             elif row.whole:
                 whole = True
         had_w = 0.0 if was_out else self._calm_w.get(name, told_w)
         if out:
             return had_w
-        return 0.0 if back_ns is None else self._still_lost_w(name, had_w, back_ns, t_ns, whole and not was_out)
+        return 0.0 if back is None else self._still_lost_w(name, had_w, back, t_ns, whole and not was_out)
 
-    def _still_lost_w(self, name: str, had_w: float, back_ns: int, t_ns: int, whole: bool) -> float:
-        """Of a DER that is on its way back since `back_ns`, as far as telemetry shows it; all of it is back where there is none."""
+    def _still_lost_w(self, name: str, had_w: float, back: _Row, t_ns: int, whole: bool) -> float:
+        """Of a DER that is on its way back, as far as telemetry shows it; all of it is back where there is none."""
         seen = self._seen.get(name)
         if whole or not seen:
             return 0.0
-        since = [p_w for at_ns, p_w in seen if back_ns <= at_ns <= t_ns]
+        since = [p_w for at_ns, p_w in seen if back.t_ns <= at_ns <= t_ns]
         if not since:
-            return had_w
+            # what is within its deadband of the last report is not reported again: who had only ceased stands where that says
+            last = [] if back.enters else [p_w for at_ns, p_w in seen if at_ns <= t_ns]
+            return had_w - last[-1] if last else had_w
         again = had_w != 0.0 and any(p_w / had_w >= _WHOLE for p_w in since)
         return 0.0 if again else had_w - since[-1]

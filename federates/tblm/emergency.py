@@ -83,7 +83,8 @@ class Tracker:
         self._opened: list[_Open] = []
         self._ders = DerAccount()
         self._calm: _Began | None = None
-        self._fresh = False
+        self._calm_ns = 0  # when its power was measured
+        self._fresh = self._lasted = False
         self.actual: list[SequenceEvent] = []
 
     @property
@@ -134,6 +135,17 @@ class Tracker:
             if not last.feeders:
                 self._opened.pop()
 
+    def operated(self) -> frozenset[str]:
+        """What has opened feeders and has not closed any since, by its name as a cause."""
+        now = set[str]()
+        for entry in sorted(self._entries, key=lambda e: e.t_ns):
+            (now.add if entry.feeders > 0 else now.discard)(entry.cause)
+        return frozenset(now)
+
+    def measured_before(self, seen_ns: int) -> bool:
+        """Whether feeders have opened or closed since what was measured at `seen_ns`."""
+        return any(seen_ns < entry.t_ns for entry in self._entries)
+
     def measured(self, samples: Iterable[tuple[str, int, float]]) -> None:
         """Take telemetry of the solved feeder's DER: (name, when measured, W delivered)."""
         self._ders.measured(samples)
@@ -143,27 +155,29 @@ class Tracker:
     ) -> Phase:
         """Take the bus as SCADA shows it, its power measured at `seen_ns` (None: now); values that are not finite leave the phase
         as it is."""
-        was = self.phase
         last_ns = max((entry.t_ns for entry in self._entries), default=-self.thresholds.hold_ns)
         self._fresh = t_ns - last_ns < self.thresholds.hold_ns
         if np.isfinite([v_pu, f_hz]).all():
             self._detector.update(t_ns, f_hz, 0.0, v_pu)
         known = last is not None and bool(np.isfinite([p_w, v_pu, f_hz]).all())
-        if self.phase == "before" and known:
+        if self.phase != "before":
+            if not self._lasted:  # what happened in calm is no part of it: a tap of hours ago is not the one that was expected
+                self.actual = [event for event in self.actual if event.t_ns >= self._calm_ns]
+            self._began, self._lasted = self._began or self._calm, True
+        elif known:
             assert last is not None
-            if was != "before":  # it is over: the next one has a ledger of its own
-                self._entries, self._began, self.actual = [], None, []
+            if self._lasted or self._entries:  # it is over: the next one has a ledger of its own
+                self._entries, self._began, self.actual, self._lasted = [], None, [], False
             self._calm = _Began(p_w, v_pu, f_hz, closed, last.curve("fast"))
-            self._ders.calm(t_ns if seen_ns is None else seen_ns)
-        elif self._began is None:
-            self._began = self._calm
+            self._calm_ns = t_ns if seen_ns is None else seen_ns
+            self._ders.calm(self._calm_ns)
         return self.phase
 
     def ledger(self, p_w: float, v_pu: float, f_hz: float, seen_ns: int) -> Ledger | None:
         """Where the power of before is, with the bus as measured at `seen_ns`. None before an emergency, where the bus was not seen
         before it, and as long as it has not been measured since the last entry."""
         began = self._began
-        if any(seen_ns < entry.t_ns for entry in self._entries):
+        if self.measured_before(seen_ns):
             return None
         if began is None or not np.isfinite([p_w, v_pu, f_hz]).all():
             return None

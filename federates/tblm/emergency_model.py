@@ -14,7 +14,7 @@ Phase = Literal["before", "during", "after"]
 
 @dataclass(frozen=True)
 class ArmedStage:
-    """A stage of load shedding, as it would act now after the stages before it."""
+    """A stage of load shedding, as it would act now after the stages before it; nothing of one that has acted already."""
 
     stage: Annotated[str, "ufls:1, uvls:1, or sls: and the name of a special scheme's row"]
     feeders: int

@@ -105,7 +105,7 @@ class EmergencySection:
         closed, reasons = snapshot.feeders_closed(self.count), self.refused
         self.refused, self._overlap, self._plan = [], None, None
         course, self._course = (self._course, None) if closed else (None, self._course)
-        stages = armed.stages(self.plans, tblm, closed)
+        stages = armed.stages(self.plans, tblm, closed, self.tracker.operated())
         scale = tblm.like_feeders.factor / closed if closed else 0.0
         try:
             study.begin(base)
@@ -151,15 +151,11 @@ class EmergencySection:
         )
 
     def _under_voltage(self, tblm: Tblm, snapshot: FeederSnapshot) -> UnderVoltage | None:
-        v_pu, opened = snapshot.scalar("bus_v_pu"), set[str]()
-        for event in self.tracker.actual:
-            (opened.add if event.event == "open" else opened.discard)(event.device)
-            if event.event in ("open", "close") and snapshot.oldest_ns(("bus_v_pu",)) < event.t_ns:
-                v_pu = np.inf  # measured with what has moved since: it says nothing of what is closed now
-        if not np.isfinite(v_pu):
-            v_pu = np.inf
+        v_pu = snapshot.scalar("bus_v_pu")
+        if not np.isfinite(v_pu) or self.tracker.measured_before(snapshot.oldest_ns(("bus_v_pu",))):
+            v_pu = np.inf  # measured with what has moved since, it says nothing of what is closed now
         closed, told = snapshot.feeders_closed(self.count), self._outside.at(snapshot.t_ns)
-        return under_voltage.foreseen(self.plans.stages, opened, tblm, closed, v_pu, told)
+        return under_voltage.foreseen(self.plans.stages, self.tracker.operated(), tblm, closed, v_pu, told)
 
     def _compared(self) -> Sequence | None:
         actual = tuple(self.tracker.actual[:_MOST_EVENTS])

@@ -176,9 +176,9 @@ def operating_base(snapshot: FeederSnapshot, study: Study, last: FeederState | N
 
 
 def _last(port: str, what: str, snapshot: FeederSnapshot, nominal: float, reasons: list[str]) -> float:
-    """A scalar, or the last value that was known, or its nominal value."""
+    """A scalar, or the last value that was known, or its nominal value. One below nothing, entered by hand, is as unknown."""
     value = snapshot.scalar(port)
-    if np.isfinite(value):
+    if np.isfinite(value) and value >= 0.0:
         return value
     held = snapshot.samples[port].scalar
     known = np.isfinite(held) and held > 0.0

@@ -73,16 +73,23 @@ def source(told: Equivalent) -> Thevenin:
     return Thevenin(told.E_pu, told.R_pu, told.X_pu, told.S_base_VA)
 
 
-def load(tblm: Tblm, which: CurveSet = "fast") -> uvls.Load:
-    """What the closed feeders of a bus draw over its voltage, by the document's own curve at its frequency."""
-    return at_frequency(tblm.curve(which), tblm.operating_point.f_Hz)
+def load(tblm: Tblm, closed: int, which: CurveSet = "fast") -> uvls.Load:
+    """What so many feeders of a bus draw over its voltage, by the document's own curve at its frequency, which is that of the
+    feeders that were closed when it was made."""
+    whole, share = at_frequency(tblm.curve(which), tblm.operating_point.f_Hz), closed / tblm.like_feeders.count
+
+    def drawn(v_pu: float) -> tuple[float, float]:
+        p_w, q_var = whole(v_pu)
+        return share * p_w, share * q_var
+
+    return drawn
 
 
 def moved(tblm: Tblm, told: Told | None, closed: int) -> Callable[[float, int], float]:
     """(V in pu if nothing were shed, feeders still closed) -> V at the bus; without an equivalent V stays as it is."""
-    if told is None or not closed:
+    if told is None or not closed or not tblm.like_feeders.count:
         return lambda v_pu, _: v_pu
-    outside, taken, known = source(told.now), load(tblm), dict[tuple[float, int], float]()
+    outside, taken, known = source(told.now), load(tblm, closed), dict[tuple[float, int], float]()
 
     def seen(v_pu: float, left: int) -> float:
         if (v_pu, left) not in known:
@@ -96,10 +103,10 @@ def foreseen(
     stages: Sequence[Stage], operated: Collection[str], tblm: Tblm, closed: int, v_pu: float, told: Told | None
 ) -> UnderVoltage | None:
     """What the stages that have not operated do: where the bus falls just under each of their pickups, where it is now (`v_pu`) if
-    that is under one, and after the outage that takes it lowest, if that does. None without under-voltage stages, without feeders,
-    and without an equivalent."""
+    that is under one, and after the outage that takes it lowest, if that does. None without under-voltage stages, without feeders
+    now or in the document, and without an equivalent."""
     ready = [stage for stage in stages if stage.quantity == "v_pu" and stage.name not in operated]
-    if not ready or not closed or told is None:
+    if not ready or not closed or not tblm.like_feeders.count or told is None:
         return None
     highest, falls = max(stage.pickup for stage in ready), list[VoltageFall]()
     first = {stage.pickup: stage.name for stage in reversed(ready)}
@@ -110,7 +117,7 @@ def foreseen(
         falls.append(_fall(tblm, ready, "measured", v_pu, source(told.now), closed))
     if told.after is not None:
         try:
-            then_pu = uvls.voltage_pu(source(told.after), load(tblm))
+            then_pu = uvls.voltage_pu(source(told.after), load(tblm, closed))
         except ValueError as error:
             falls.append(VoltageFall(f"outage {told.outage}", 0.0, (), (), str(error)))
         else:
@@ -120,7 +127,7 @@ def foreseen(
 
 
 def _fall(tblm: Tblm, stages: Sequence[Stage], cause: str, v_pu: float, outside: Thevenin, closed: int) -> VoltageFall:
-    fast, settled, left = load(tblm), load(tblm, "settled"), closed
+    fast, settled, left = load(tblm, closed), load(tblm, closed, "settled"), closed
     try:
         steps = uvls.composed(tblm.bus.name, stages, [(0, tblm.operating_point.f_Hz, v_pu)], outside, fast, closed)
         rows = list[VoltageStep]()

@@ -39,7 +39,7 @@ class Cycle:
 @dataclass(frozen=True, slots=True)
 class Sent:
     """What became of a write: `outcome` is "ok" or why not; `sent` whether octets may have left; `answered` whether the device said
-    what became of it."""
+    what became of it; `refused` whether it said that it does not take it (it is busy, say), now or ever."""
 
     outcome: str
     raw: float
@@ -47,6 +47,7 @@ class Sent:
     received_ns: int
     sent: bool = True
     answered: bool = True
+    refused: bool = False
 
 
 class Master(Protocol):

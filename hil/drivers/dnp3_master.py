@@ -213,7 +213,7 @@ class Dnp3Master:
             left = not isinstance(error, ValueError)
             return Sent(str(error), raw, sent_ns, time.monotonic_ns(), sent=left, answered=not left)
         outcome = "ok" if result.success else f"{result.state.lower()}, status {CommandStatus(result.status).name}"
-        return Sent(outcome, raw, sent_ns, time.monotonic_ns())
+        return Sent(outcome, raw, sent_ns, time.monotonic_ns(), refused=not result.success)
 
     async def close(self) -> None:
         """The relay ends here, the session with the stack."""

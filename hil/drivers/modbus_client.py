@@ -111,7 +111,8 @@ class ModbusClient:
         raw = (order.value - point.offset) / point.scale
         outcome = "ok" if result.state is WriteState.DONE else f"{result.state.value}: {result.reason}"
         left = result.state is not WriteState.NOT_SENT
-        return Sent(outcome, raw, sent_ns, time.monotonic_ns(), left, left and result.state is not WriteState.UNKNOWN)
+        answered, refused = left and result.state is not WriteState.UNKNOWN, result.state is WriteState.REFUSED
+        return Sent(outcome, raw, sent_ns, time.monotonic_ns(), left, answered, refused)
 
     async def close(self) -> None:
         """Hang up."""

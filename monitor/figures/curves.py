@@ -42,7 +42,8 @@ def section(results: Results) -> Section | None:
         "What a bus takes when its voltage or its frequency changes. Fast: within about two seconds, taps and capacitors as they "
         "stand; settled: when every control has come to rest, so that regulators have flattened the voltage dependence. Dots are "
         "the points of the table, the cross is the operating point; black marks are full solves that the table did not know: good "
-        "is a mark on its line. Beyond the grey lines the curves do not hold."
+        "is a mark on its line. Beyond the grey lines the curves do not hold; a dotted line in the colour of a curve is where that "
+        "one bends or jumps at once (a DER's limit or trip, a tap at its end)."
     )
     return Section("curves", "TBLM curves", [explanation, *blocks])
 
@@ -85,7 +86,8 @@ def _bus(tblm: Tblm, points: list[dict[str, Any]], nominal_hz: float | None) -> 
             f"TBLM {tblm.version.seq}, published at t = {published:.2f} s because of: {tblm.quality.trigger}; quality "
             f"{tblm.quality.flag}"
             + (f" ({reasons})" if reasons else "")
-            + f". Curves over V at {f0:g} Hz, over f at {point.V_pu:.4f} pu.",
+            + f". Curves over V at {f0:g} Hz, over f at {point.V_pu:.4f} pu."
+            + (f" The operating point is at {point.f_Hz:.3f} Hz, and so beside them." if abs(point.f_Hz - f0) >= 0.05 else ""),
             css="note",
         ),
         side_by_side(*figures),

@@ -46,9 +46,10 @@ def _one(results: Results, clock: Clock, record: Mapping[str, Any]) -> list[Any]
     if not len(t_s):
         return [heading(str(record["signal"])), paragraph("The run ended before the first recorded point.")]
     unit = vector.layout.port.unit
+    of, behind = ("", "") if unit == "1" else (f" ({unit})", f" {unit}")
     wrong = errors(vector.t_s, values, t_s, recorded)
     worst = int(np.nanargmax(np.abs(wrong)))
-    fig = time_plot(clock, f"{vector.layout.port.name} ({unit})", height=340, y_range=at_least(
+    fig = time_plot(clock, f"{vector.layout.port.name}{of}", height=340, y_range=at_least(
         np.concatenate((values, recorded)), _LEAST.get(unit, 0.0)
     ))  # fmt: skip
     line(fig, clock, vector.t_s, values, "simulated", COLOURS[0])
@@ -72,10 +73,10 @@ def _one(results: Results, clock: Clock, record: Mapping[str, Any]) -> list[Any]
         heading(f"{record['signal']}"),
         paragraph(
             f"Black is what was recorded ({record['source']}), blue is simulated. Over {_points_of(len(t_s))} the error is "
-            f"{rms:.3f} {unit} (root mean square), at most {wrong[worst]:+.3f} {unit} at {t_s[worst]:g} s."
+            f"{rms:.3f}{behind} (root mean square), at most {wrong[worst]:+.3f}{behind} at {t_s[worst]:g} s."
         ),
         fig,
-        table(("t (s)", f"recorded ({unit})", f"simulated ({unit})", f"error ({unit})"), rows, numeric=(0, 1, 2, 3)),
+        table(("t (s)", f"recorded{of}", f"simulated{of}", f"error{of}"), rows, numeric=(0, 1, 2, 3)),
         *([paragraph(f"The {_ROWS} largest errors of {len(t_s)}.", css="note")] if len(t_s) > _DENSE else ()),
     ]
 

@@ -189,8 +189,11 @@ def _ledgers(documents: dict[str, list[Tblm]]) -> list[Any]:
         "unexplained, % of initial",
     )
     return [
-        heading("Ledger of the last TBLM"),
-        paragraph("Initial = served + shed - DER lost + response of feeders in service to voltage and frequency + unexplained."),
+        heading("Ledger of the last TBLM that keeps one"),
+        paragraph(
+            "Initial is the sum of what stands after it: served, shed, DER lost (below zero: what they gave, the bus draws "
+            "now), response of feeders in service to voltage and frequency, and what is unexplained."
+        ),
         table(headers, rows, numeric=range(2, 9)),
     ]
 
@@ -236,21 +239,38 @@ def _overlaps(documents: dict[str, list[Tblm]]) -> list[Any]:
 def _plans(documents: dict[str, list[Tblm]]) -> list[Any]:
     rows = []
     for bus, tblms in documents.items():
-        found = [t.emergency.plan for t in tblms if t.emergency and t.emergency.plan]
-        for plan in dict.fromkeys(found):
-            met = "met" if plan.met else "not met"
+        found: dict[Any, float] = {}
+        for t in tblms:
+            if t.emergency and t.emergency.plan:
+                found.setdefault(t.emergency.plan, t.t_valid.t_publish_ns / 1e9)
+        for plan, t_s in found.items():
+            met = "yes" if plan.met else "no"
             each = zip(plan.actions, plan.P_each_W, strict=True)
             named = ", then ".join(f"{action} {_mw(p_w)}" for action, p_w in each) or "none"
             rows.append(
-                [bus, _mw(plan.deficit_W), f"{plan.within_s:g}", named, _mw(plan.P_net_W), f"{plan.cost:.4g}", met, plan.method]
-            )
+                [bus, f"{t_s:.1f}", _mw(plan.deficit_W), f"{plan.within_s:g}", named, _mw(plan.P_net_W), f"{plan.cost:.4g}", met,
+                 plan.method]
+            )  # fmt: skip
     if not rows:
         return []
-    headers = ("bus", "deficit MW", "within (s)", "actions, and the MW that each relieves", "relief MW", "cost", "", "found by")
+    headers = (
+        "bus",
+        "t (s)",
+        "deficit MW",
+        "within (s)",
+        "actions, and the MW that each relieves",
+        "relief MW",
+        "cost",
+        "met",
+        "found by",
+    )
     return [
         heading("Plans that were asked for"),
-        paragraph("The cheapest actions that meet a deficit in time, valued with the network's answer; no load is counted twice."),
-        table(headers, rows, numeric=(1, 2, 4, 5)),
+        paragraph(
+            "The cheapest actions that meet a deficit in time, valued with the network's answer; no load is counted twice. "
+            "Cost: MWh not taken in an hour, weighted by priority, and what ordering costs."
+        ),
+        table(headers, rows, numeric=(1, 2, 3, 5, 6)),
     ]
 
 

@@ -61,22 +61,8 @@ def section(results: Results, clock: Clock) -> Section | None:
         legend(fig)
         blocks.append(fig)
         worst = int(np.nanargmax(np.abs(values - middle)))
-        if abs(values[worst] - middle) >= _DISTURBED_HZ and clock.end_s > 120.0:
-            t_s = float(vector.t_s[worst])
-            window = max(0.0, t_s - 20.0), min(clock.end_s, t_s + 60.0)
-            inside = (vector.t_s >= window[0]) & (vector.t_s <= window[1])
-            blocks += [
-                heading("The largest deviation, close up"),
-                paragraph(
-                    f"{values[worst]:.3f} Hz at t = {t_s:.2f} s. The finest step here is "
-                    f"{np.diff(vector.t_ns[inside])[np.diff(vector.t_ns[inside]) > 0].min(initial=int(1e12)) / 1e6:g} ms: while an "
-                    "emergency lasts, the coupled federates leave their normal period."
-                ),
-            ]
-            close = time_plot(clock, "frequency (Hz)", window_s=window)
-            line(close, clock, vector.t_s[inside], values[inside], name, COLOURS[0])
-            legend(close)
-            blocks.append(close)
+        if abs(values[worst] - middle) >= _DISTURBED_HZ:
+            blocks += _close_up(vector, worst, name, clock)
     for vector in bus_voltages(results):
         if not np.isfinite(vector.values).any():
             continue
@@ -93,3 +79,26 @@ def section(results: Results, clock: Clock) -> Section | None:
         legend(fig)
         blocks.append(fig)
     return Section("system", "Frequency and bus voltages", blocks) if blocks else None
+
+
+def _close_up(vector: Vector, worst: int, name: str, clock: Clock) -> list[Any]:
+    """From 20 s before the sample `worst` to 60 s after it, or as many periods; nothing where that is most of the run."""
+    usual_s = float(np.diff(vector.t_ns).max(initial=0)) / 1e9
+    unit_s = max(1.0, usual_s)
+    if clock.end_s <= 120.0 * unit_s:
+        return []
+    t_s = float(vector.t_s[worst])
+    window = max(0.0, t_s - 20.0 * unit_s), min(clock.end_s, t_s + 60.0 * unit_s)
+    inside = (vector.t_s >= window[0]) & (vector.t_s <= window[1])
+    near_ns = np.diff(vector.t_ns[inside])
+    finest_s = min(usual_s, float(near_ns[near_ns > 0].min(initial=np.iinfo(np.int64).max)) / 1e9)
+    step = f"{finest_s:g} s" if finest_s >= 1.0 else f"{finest_s * 1e3:g} ms"
+    finer = ": while an emergency lasts, the coupled federates leave their normal period" if finest_s < usual_s else ""
+    fig = time_plot(clock, "frequency (Hz)", window_s=window)
+    line(fig, clock, vector.t_s[inside], vector.values[inside, 0], name, COLOURS[0])
+    legend(fig)
+    return [
+        heading("The largest deviation, close up"),
+        paragraph(f"{vector.values[worst, 0]:.3f} Hz at t = {t_s:.2f} s. The finest step here is {step}{finer}."),
+        fig,
+    ]

@@ -31,6 +31,16 @@ def test_the_voltage_satisfies_the_circuit(left: float) -> None:
     assert abs(cmath.polar(e)[0] - SOURCE.e_pu) < 1e-7
 
 
+@pytest.mark.parametrize("x_pu", [0.2, 0.5, 2.0])
+def test_an_impedance_has_a_voltage_behind_every_source(x_pu: float) -> None:
+    """150 MW at 1 pu, and with 1 pu there it would be past the nose from 0.33 pu on: the voltage divider, by complex numbers."""
+    source = Thevenin(1.0, 0.02, x_pu, S_VA)
+    divided = abs(1.0 / 1.5 / (1.0 / 1.5 + complex(0.02, x_pu)))
+    assert voltage_pu(source, lambda v: (150e6 * v * v, 0.0)) == pytest.approx(divided, abs=1e-7)
+    with pytest.raises(ValueError, match="no voltage carries 150 MW"):
+        voltage_pu(Thevenin(1.0, 0.02, 0.5, S_VA), lambda _: (150e6, 0.0))
+
+
 def test_what_may_be_left_gives_the_voltage_wanted() -> None:
     left = left_for(SOURCE, motors, 0.95)
     assert 0.0 < left < 1.0

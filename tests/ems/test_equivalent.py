@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,22 @@ def test_the_equivalent_of_a_circuit_is_the_circuit() -> None:
     assert moved.voltage_pu(80e6, 30e6) == pytest.approx(0.9, abs=1e-9)
     with pytest.raises(ValueError, match="three or more"):
         fitted(points[:2], 100e6)
+
+
+@pytest.mark.parametrize("loading", [0.9, 0.97, 0.999])
+@pytest.mark.parametrize(("r_pu", "x_pu", "q_per_p"), [(0.01, 0.39, 0.3), (0.08, 0.12, -0.1), (0.03, 0.2, 0.0)])
+def test_a_known_source_is_found_again_next_to_its_nose(loading: float, r_pu: float, x_pu: float, q_per_p: float) -> None:
+    """The most that can be drawn at constant Q/P, where the discriminant of the circuit's V^2 is 0, by its closed form."""
+    true, phi = Thevenin(0.99, r_pu, x_pu, 100e6), math.atan(q_per_p)
+    along = r_pu * math.cos(phi) + x_pu * math.sin(phi)
+    most_va = 100e6 * true.e_pu**2 / (2.0 * (math.hypot(r_pu, x_pu) + along))
+    p, q = (loading * most_va * part for part in (math.cos(phi), math.sin(phi)))
+    drawn = [(left * p, left * q) for left in (1.0, 0.75, 0.5, 0.25, 0.0)]
+    drawn += [(p - 0.5 * loading * most_va, q), (p, q - 0.5 * loading * most_va)]
+    points = [(v_pu, *taken) for taken in drawn if (v_pu := true.voltage_pu(*taken)) is not None]
+    found, error_pu = fitted(points, 100e6)
+    assert len(points) == 7 and error_pu < 1e-9
+    assert (found.e_pu, found.r_pu, found.x_pu) == pytest.approx((true.e_pu, r_pu, x_pu), abs=1e-7)
 
 
 def test_it_is_told_at_a_scan_and_at_once_after_a_switching() -> None:

@@ -228,6 +228,15 @@ def test_a_stage_relieves_what_is_there_and_says_so() -> None:
     assert state.rocof_hz_per_s[0] == pytest.approx(-(3e9 - 2e9 + 1e8) * F0 / (2.0 * ENERGY), rel=1e-9)
 
 
+def test_orders_that_take_all_there_is_leave_nothing_to_tell() -> None:
+    """Sums of slopes do not come out at nothing by themselves: what is left of them is no order."""
+    response = AreaResponse(AreasModel(F0, (Area("a", ENERGY, 1e9), Area("b", ENERGY, 1e9)), (Tie("t", "a", "b", 0.0, 1e9),)))
+    for part, steps in ((0.1, 7), (0.2, 31), (0.3, 13), (0.4, 41)):
+        response.change_load("a", -1e9 * part, over_ns=steps * 10 * MS)
+    rows = [row for k in range(1, 31) for row in response.advance(k * 100 * MS)]
+    assert rows == [] and response._load.slope[0] == 0.0
+
+
 def test_an_order_under_way_ends_where_a_stage_took_its_load() -> None:
     """20 GW are ordered off over 10 s; a stage takes 20 of 30 GW on the way."""
     stage = Shedding("ufls", 49.9, 0, 0, 20e9)

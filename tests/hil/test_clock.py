@@ -73,6 +73,14 @@ def test_looked_at_often_a_second_hand_tells_tenths_and_a_late_register_is_no_ju
     assert clock.jumps == 1 and found is not None and found.offset_ns == pytest.approx(HOUR_NS, abs=10**9)
 
 
+def test_an_exchange_in_which_our_own_clock_was_set_back_says_nothing() -> None:
+    clock, now_ns = DeviceClock(), 17 * 10**17
+    clock.saw(now_ns, now_ns + 2 * 10**9, now_ns + 10**9, 10**6)
+    assert clock.offset is None
+    clock.saw(now_ns, now_ns - 10**6, now_ns + 10**6, 10**6)
+    assert clock.offset is not None and clock.offset.uncertainty_ns > 0 and clock.jumps == 0
+
+
 def client(points: str, address: object) -> ModbusClient:
     plan = DevicePlan("dev", Role.CLIENT, "/dev/x", parse_map(points), 200_000_000)
     return ModbusClient(plan, address, lambda *row: None)  # type: ignore[arg-type]

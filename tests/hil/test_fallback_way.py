@@ -138,6 +138,34 @@ def test_a_point_that_cannot_be_written_holds_up_none_of_the_others() -> None:
     assert [one.point for one in fallen] == ["a", "b", "r"] and not any(one.is_owed for one in fallen)
 
 
+def test_a_device_that_is_busy_is_asked_again() -> None:
+    """Its refusal is an answer, and yet it holds what it was commanded."""
+
+    class Busy(Dispatcher):
+        refusals = 2
+
+        def answer(self, unit: int, pdu: bytes, role: str | None = None) -> bytes | None:
+            if pdu[0] in (6, 16) and self.refusals:
+                self.refusals -= 1
+                return bytes((pdu[0] | 0x80, 6))
+            return super().answer(unit, pdu, role)
+
+    async def scene() -> None:
+        bank = MemoryBank()
+        bank.add(Table.HOLDING, 0, bytes(4), writable=True)
+        server = TcpServer(Busy({1: bank}))
+        await server.start()
+        plan = DevicePlan("dev", Role.CLIENT, f"127.0.0.1:{server.port}", MODBUS, 50_000_000, timeout_s=0.2)
+        client = ModbusClient(plan, TcpAddress("127.0.0.1", server.port), lambda *row: None)
+        (fallen,) = await send_all(client, MODBUS, guard(MODBUS))
+        assert fallen.sent is not None and fallen.sent.outcome == "ok"
+        assert bank.read(Table.HOLDING, 1, 1) == (777).to_bytes(2, "big")
+        await client.close()
+        await server.close()
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize("baud", [9600, 19200])
 def test_on_a_busy_serial_line_the_fallback_follows_the_answer_under_way(tmp_path: Path, baud: int) -> None:
     """The line is never free: a poll is several long requests. A fallback sent into an answer would be lost with it."""

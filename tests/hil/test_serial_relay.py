@@ -257,6 +257,22 @@ def test_a_line_that_is_pulled_out_is_opened_again(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_a_rate_that_the_line_does_not_make_is_said_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("Failed to set custom baud rate (12345)")  # what pyserial raises
+
+    async def scene() -> None:
+        relay = SerialRelay("/dev/ttyNone", SerialSettings(12345, "N", 1), tap=lambda *row: None)
+        monkeypatch.setattr("hil.serial_relay.serial.Serial", refuse)
+        await relay.start()
+        assert not relay.connected and "custom baud rate (12345)" in relay.last_error
+        await asyncio.sleep(0.3)
+        assert relay._pause_s > 0.5, "it was tried again"
+        await relay.close()
+
+    asyncio.run(scene())
+
+
 @pytest.mark.skipif(TSHARK is None, reason=WHY_SKIPPED)
 def test_tshark_reads_frames_that_came_in_pieces(tmp_path: Path) -> None:
     from hil.exchanges import ExchangeRecorder

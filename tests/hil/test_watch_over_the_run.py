@@ -191,6 +191,36 @@ def test_without_the_right_to_real_time_it_is_at_least_nice() -> None:
     assert words.startswith("nice -10") and (scheduler, nice) == (os.SCHED_OTHER, -10)
 
 
+LIMITED = """
+import ctypes, os, threading
+import hil.priority
+class Library(ctypes.CDLL):
+    def mlockall(self, flags):  # a process whose limit allows what it has now, and little more
+        done = self["mlockall"](flags)
+        os.setgroups([]); os.setgid(65534); os.setuid(65534)
+        return done
+ctypes.CDLL = Library
+print(hil.priority.take_precedence())
+bytearray(50_000_000)
+thread = threading.Thread(target=print, args=("a thread",))
+thread.start(); thread.join()
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may lock memory and give up the right to it")
+def test_memory_is_not_locked_where_a_limit_would_end_it_later() -> None:
+    """Beyond the limit neither memory nor a thread is to be had."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 20, 1 << 20))
+
+    command, env = [sys.executable, "-c", LIMITED], {"PYTHONPATH": os.getcwd()}
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    words, thread = done.stdout.splitlines()
+    assert "memory locked" not in words and thread == "a thread"
+
+
 def test_it_can_be_asked_for_twice() -> None:
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     pid = os.fork()

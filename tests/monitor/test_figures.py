@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from monitor import report
-from monitor.figures import curves, ems, head
+from monitor.figures import curves, ems, head, system
 from monitor.figures.lines import Clock, line, time_plot
 from monitor.results import load
 
@@ -225,3 +226,24 @@ def test_values_are_drawn_as_steps() -> None:
     line(fig, clock, np.array([0.0, 10.0]), np.array([1.0, 2.0]), "a", "#000000")
     assert [type(renderer.glyph).__name__ for renderer in fig.renderers] == ["Step"]
     assert fig.renderers[0].glyph.mode == "after"
+
+
+def grid_of(f_hz: Callable[[float], float], period_s: float) -> fake_run.Replay:
+    """A bulk system with a step of its own."""
+    ports = [fake_run.Port("f_hz", "Hz"), fake_run.Port("v_pu", "pu", ("15",))]
+    return fake_run.Replay(ports, lambda t_s: {"f_hz": [f_hz(t_s)], "v_pu": [1.0]}, round(period_s * fake_run.S_NS))
+
+
+@pytest.mark.parametrize(
+    ("period_s", "stop_s", "says"),
+    [(60.0, 36000.0, "The finest step here is 60 s."), (0.5, 300.0, "The finest step here is 500 ms."), (60.0, 3600.0, "")],
+)
+def test_the_close_up_is_as_wide_as_the_step_asks_for(tmp_path: Path, period_s: float, stop_s: float, says: str) -> None:
+    """At a minute a step 80 s of it would hold one value; a run that is not longer than the close-up has none."""
+    at_s = stop_s / 2
+    members = {"grid": grid_of(lambda t_s: 60.0 - (0.08 if t_s == at_s else 0.0), period_s)}
+    run = load(fake_run.make(tmp_path / "run", stop_s, members))
+    section = system.section(run, Clock(stop_s))
+    assert section is not None
+    words = [str(block) for block in section.blocks]
+    assert any(says in text for text in words) and any("close up" in text for text in words) == bool(says)

@@ -127,6 +127,7 @@ def chain(
     stop_ns: int = S_NS // 2,
     steps_s: tuple[float, float, float] = (0.0, 0.0, 0.0),
     watchdog_ns: int = 30 * S_NS,
+    window_ns: int = 100 * MS_NS,
 ) -> Federation:
     """Three federates, each in a process of its own, that run ahead of each other: `a` feeds `b`, and `b` feeds `c`."""
     specs = tuple(
@@ -135,4 +136,4 @@ def chain(
     )
     links = tuple(Link(source, "y", target, "x") for source, target in ("ab", "bc"))
     groups = {"top": ("a",), "middle": ("b",), "bottom": ("c",)}
-    return Federation("chain", stop_ns, specs, links, groups=groups, watchdog_ns=watchdog_ns, window_ns=100 * MS_NS)
+    return Federation("chain", stop_ns, specs, links, groups=groups, watchdog_ns=watchdog_ns, window_ns=window_ns)

@@ -55,6 +55,19 @@ def test_a_bundle_gives_each_message_at_its_instant() -> None:
     assert list(inbox.all()) == []
 
 
+def test_of_windows_in_which_nobody_looked_only_the_last_message_is_kept() -> None:
+    """A reader that is called once in an hour would else keep an hour of everything."""
+    outbox, inbox = Outbox(), Inbox("here")
+    for window in range(100):
+        for wire_ns in (10 * window, 10 * window + 5):
+            outbox.add(wire_ns, f"{wire_ns}".encode())
+        inbox.accept(outbox.bundle(window), window)
+        assert len(inbox.messages) <= 3
+    assert inbox.before(991) == b"990"
+    inbox.accept(outbox.bundle(100), 100)
+    assert inbox.before(1001) == b"995"
+
+
 @pytest.mark.parametrize("harm", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b"", lambda b: b[:20]])
 def test_a_bundle_that_is_cut_or_of_another_window_is_refused(harm: object) -> None:
     outbox = Outbox()

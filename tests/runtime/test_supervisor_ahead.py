@@ -37,6 +37,12 @@ def test_the_one_below_holds_the_others_back_and_progress_is_its_own(tmp_path: P
     assert 0 < min(ahead) < slow.stop_ns - LEAD_WINDOWS * slow.window_ns  # not that of those above, who are done at once
 
 
+def test_what_is_due_at_the_begin_of_a_window_is_not_done_when_the_window_begins(tmp_path: Path) -> None:
+    wrong = chain("c", "raise", window_ns=AT_NS)  # what goes wrong does so at the begin of the second window
+    outcome = run(wrong, tmp_path, "helics")
+    assert (outcome.federate, outcome.t_ns) == ("c", AT_NS) and outcome.reached_ns < AT_NS
+
+
 @pytest.mark.parametrize("culprit", ["a", "b", "c"])
 @pytest.mark.parametrize("does", ["raise", "os._exit", "hang"])
 def test_a_federate_that_goes_wrong_is_named(tmp_path: Path, culprit: str, does: str) -> None:

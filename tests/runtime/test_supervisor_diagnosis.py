@@ -81,6 +81,16 @@ def test_a_frozen_victim_of_nobody_is_blamed_even_while_it_waits() -> None:
     assert trouble and trouble.federate == "c" and "SIGSTOP" in trouble.cause
 
 
+def test_a_broker_that_is_held_is_blamed_though_the_federates_waited_a_little_before() -> None:
+    case = running()
+    case.idle |= {"pair", "single"}
+    assert case.wait(0.3) is None
+    case.frozen.add("broker")
+    case.stopped.add("broker")
+    trouble = case.wait(3)
+    assert trouble and trouble.federate == "broker" and "SIGSTOP" in trouble.cause
+
+
 def test_a_complaint_of_the_runner_waits_for_the_cause() -> None:
     case = running()
     case.failures["pair"] = Failure("runner", None, None, "LostBroker: gone")
@@ -142,6 +152,24 @@ def test_start_up_is_judged_by_its_own_limit_and_blames_who_is_not_ready() -> No
     assert case.wait(9) is None
     trouble = case.wait(2)
     assert trouble and trouble.federate == "c" and "start-up took longer than 10 s: it is still in its start" in trouble.cause
+
+
+def test_one_still_in_its_start_below_one_that_runs_ahead_has_the_time_of_the_start() -> None:
+    case = Case().does("pair", State.WAITING, A).does("single", State.COMPUTING, C, 0, started=False)
+    case.idle |= {"pair", "single"}
+    case.frozen.add("single")
+    assert case.wait(9) is None, "the watchdog of 2 s is for steps"
+    trouble = case.wait(2)
+    assert trouble and trouble.federate == "c" and "start-up took longer than 10 s: it is still in its start" in trouble.cause
+
+
+def test_one_that_has_started_and_waits_for_one_that_runs_ahead_is_not_slow_to_start() -> None:
+    case = Case().does("pair", State.COMPUTING, A).does("single", State.WAITING, C, 0, started=False)
+    case.idle.add("single")
+    assert case.wait(30) is None
+    case.does("pair", State.COMPUTING, A, 7 * S_NS).idle.add("pair")
+    trouble = case.wait(3)
+    assert trouble and (trouble.federate, trouble.t_ns) == ("a", 7 * S_NS)
 
 
 def test_a_start_at_which_all_wait_is_nobodys_own_fault() -> None:

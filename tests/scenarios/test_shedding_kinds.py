@@ -93,6 +93,10 @@ def test_everything_fits_together(tmp_path: Path) -> None:
         (priced("{classes: {homes: 2}}"), r"shed.yaml:11: .*priorities.classes"),
         (priced("{loads: {l671: 2}}"), r"shed.yaml:11: .*priorities.loads.l671: there is no load 'l671'; did you mean '671'"),
         (priced("{hours: 2}"), "no such key here"),
+        (BUILDER.replace("share: 0.3}", "share: 0.3}, {name: 'dr:homes'}"), r"shed.yaml:11: .*two programs are named 'dr:homes'"),
+        (BUILDER.replace("share: 0.3", "v_set_pu: -2"), r"shed.yaml:11: .*v_set_pu: -2 is not allowed; .* at least -0.2"),
+        (BUILDER.replace("share: 0.3", "opens: [l9]"), r"shed.yaml:11: .*programs\[0\].opens\[0\]: the feeder has no line 'l9'"),
+        (BUILDER.replace("share: 0.3", "opens: ['671680']"), r"shed.yaml:11: .*no load and no DER hangs behind line '671680'"),
     ],
 )
 def test_mistakes_are_told(entry: str, told: str, tmp_path: Path) -> None:

@@ -208,6 +208,19 @@ def test_power_off_the_curve_makes_a_rebuild(desk: Desk) -> None:
     assert pytest.approx(bus_p_w) == last.operating_point.P_W
 
 
+def test_power_off_the_curve_that_is_not_sent_again_makes_one_rebuild(desk: Desk) -> None:
+    """SCADA reports by exception: a step of the load is told once, and silence says that it stands."""
+    desk.run(70 * S_NS)
+    desk.truth.p0_w = desk.truth.p0_w * 1.05
+    desk.truth.settle()
+    told_w = desk.truth.values()["bus_p_w"].astype(float)
+    desk.changed = {"bus_p_w": Sample.of(told_w, 70 * S_NS)}
+    desk.run(100 * S_NS)
+    found = [(t_ns, tblm) for t_ns, tblm in desk.documents if tblm.quality.trigger == "deviation"]
+    assert len(found) == 1 and found[0][0] <= 76 * S_NS
+    assert pytest.approx(3 * float(desk.truth.feeder.head()[0].sum())) == found[0][1].operating_point.P_W
+
+
 def test_a_request_is_answered_and_a_refusal_answered_once(desk: Desk) -> None:
     desk.run(70 * S_NS)
     desk.run(75 * S_NS, {71 * S_NS: {"request": [{"why": "operator"}]}})

@@ -168,6 +168,70 @@ def test_a_trip_under_a_depressed_voltage_takes_what_the_der_had_in_calm() -> No
     assert bus.residual_pct() == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_der_that_only_ceased_is_back_though_nothing_reports_it() -> None:
+    """Back within a scan at what it delivered before: within its deadband, so that telemetry stays that of before."""
+    bus = Bus(telemetry=True)
+    bus.telemetry = False
+    bus.becomes("pv1", "momentary_cessation", 0.0)
+    assert bus.residual_pct() == pytest.approx(0.0, abs=1e-9)
+    bus.becomes("pv1", "continuous", 1.0)
+    assert bus.residual_pct() == pytest.approx(0.0, abs=1e-9)
+    bus.telemetry = True
+    bus.becomes("pv1", "momentary_cessation", 0.0)
+    bus.hear()
+    bus.telemetry = False
+    bus.becomes("pv1", "continuous", 0.0)  # it was reported at nothing, and has not been since
+    assert bus.residual_pct() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_rows_of_calm_that_are_heard_late_count_in_their_order() -> None:
+    """It had ceased and come back when the power of the bus was measured; what it then loses is all it had."""
+    bus = Bus(telemetry=True)
+    bus.look(60.0)
+    for t_ns, was, status in ((1, "continuous", "momentary_cessation"), (2, "momentary_cessation", "continuous")):
+        bus.kept.append({"event": "der_status", "der": "pv1", "from": was, "to": status, "p_before_w": 0.0, "t_event_ns": t_ns})
+    bus.becomes("pv1", "trip", 0.0)
+    assert bus.residual_pct() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_power_that_is_not_heard_for_once_begins_no_emergency() -> None:
+    """What was drawn when it began is the last power of calm, whatever gap telemetry had before or when the last one ended."""
+    tracker = Tracker(60.0)
+
+    def look(t_s: int, p_w: float, f_hz: float) -> None:
+        tracker.look(t_s * S_NS, p_w, 1.0, f_hz, COUNT, LAST)
+
+    look(1, 8e6, 60.0)
+    look(2, np.nan, 60.0)
+    look(3, 8e6, 60.0)
+    assert tracker.ledger(8e6, 1.0, 60.0, 3 * S_NS) is None
+    look(60, 9e6, 60.0)
+    look(61, 9e6, 59.0)
+    tracker.hear([{"event": "open_breaker", "cause": "ufls:1", "feeders": 1, "p_w": 1e6, "t_event_ns": 61 * S_NS}], COUNT)
+    tracker.hear([{"event": "close_breaker", "cause": "operator", "feeders": 1, "t_event_ns": 62 * S_NS}], COUNT)
+    look(63, 9e6, 59.0)
+    first = tracker.ledger(9e6, 1.0, 59.0, 63 * S_NS)
+    assert first is not None and first.initial_W == 9e6 and len(first.entries) == 2
+    for t_s, p_w in ((80, 9e6), (100, np.nan), (101, 10e6)):  # it ends at 100
+        look(t_s, p_w, 60.0)
+    assert tracker.phase == "before" and tracker.ledger(10e6, 1.0, 60.0, 101 * S_NS) is None
+    look(102, 10e6, 59.0)
+    second = tracker.ledger(10e6, 1.0, 59.0, 102 * S_NS)
+    assert second is not None and second.initial_W == 10e6 and not second.entries
+
+
+def test_what_moved_in_calm_is_no_part_of_an_emergency() -> None:
+    tracker = Tracker(60.0)
+    tap = {"event": "tap", "regulator": "reg1", "from": 0, "to": 1}
+    tracker.hear([{**tap, "t_event_ns": 100 * S_NS}], COUNT)
+    tracker.look(3600 * S_NS, 8e6, 1.0, 60.0, COUNT, LAST, 3598 * S_NS)
+    assert len(tracker.actual) == 1
+    opened = {"event": "open_breaker", "cause": "ufls:1", "feeders": 1, "p_w": 1e6, "t_event_ns": 3600 * S_NS}
+    tracker.hear([opened, {**tap, "t_event_ns": 3599 * S_NS}], COUNT)  # after the last measurement of calm
+    tracker.look(3602 * S_NS, 7e6, 1.0, 59.0, COUNT - 1, LAST, 3601 * S_NS)
+    assert [(event.device, event.t_ns) for event in tracker.actual] == [("reg1", 3599 * S_NS), ("ufls:1", 3600 * S_NS)]
+
+
 _OUT = ("trip", "momentary_cessation", "cease_to_energize")
 _NAMES = st.sampled_from(sorted(DER_W))
 _EVENTS = st.one_of(

@@ -106,6 +106,38 @@ def test_a_voltage_that_is_low_already_is_where_it_starts(desk: Desk) -> None:
     assert all(fall.cause != "measured" for fall in foreseen(told(desk, 20, message())).falls)
 
 
+def test_a_stage_that_has_operated_is_remembered_whatever_happens_after_it(desk: Desk) -> None:
+    told(desk, 0, message())
+    opened = {"event": "open_breaker", "cause": "uvls:1", "feeders": 2, "p_w": 1e6, "t_event_ns": 2 * S_NS}
+    taps = [{"event": "tap", "regulator": "reg1", "from": 0, "to": 1, "t_event_ns": 3 * S_NS + k} for k in range(100)]
+    desk.call(10 * S_NS, {"soe": (opened, *taps)})
+    falls = foreseen(told(desk, 15, message())).falls
+    assert falls and {step.stage for fall in falls for step in fall.steps} <= {"uvls:2", "uvls:3"}
+
+
+def test_until_the_study_has_seen_it_what_is_left_is_a_part_of_the_documents_load(desk: Desk) -> None:
+    told(desk, 0, message())
+    desk.truth.like_feeders = 8
+    rows = ({"event": "open_breaker", "cause": "uvls:1", "feeders": 2, "p_w": 1e6, "t_event_ns": 9 * S_NS},)
+    at_once = desk.call(10 * S_NS, {"soe": rows})
+    studied = told(desk, 15, message())
+    assert at_once is not None and (at_once.like_feeders.count, studied.like_feeders.count) == (COUNT, 8)
+    before, after = (foreseen(tblm).falls[0].steps for tblm in (at_once, studied))
+    assert [step.stage for step in before] == [step.stage for step in after] and before
+    assert [stage.feeders for stage in part(studied).armed] == [0, 3, 5]  # the first acts once
+    for a, b in zip(before, after, strict=True):
+        assert a.V_after_pu == pytest.approx(b.V_after_pu, abs=2e-5)
+
+
+@pytest.mark.parametrize(("v_pu", "why"), [(0.0, "without voltage"), (-1.0, "")])
+def test_a_bus_without_voltage_is_told_and_stops_nothing(desk: Desk, v_pu: float, why: str) -> None:
+    """As a point entered by hand would have it."""
+    told(desk, 0, message())
+    desk.changed["bus_v_pu"] = Sample.of([v_pu], 10 * S_NS)
+    (fall,) = foreseen(told(desk, 11, message())).falls
+    assert fall.cause == "measured" and not fall.steps and why in fall.failed
+
+
 @pytest.mark.parametrize(
     ("bad", "why"),
     [

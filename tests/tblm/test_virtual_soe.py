@@ -92,7 +92,8 @@ def test_relays_open_when_the_relays_of_the_field_do() -> None:
     while t_ns <= 6000 * MS:
         v_pu, f_hz = course.at(t_ns * 1e-9)
         started = (Event(0, "grid.emergency", 1, {"active": True, "step_ns": STEP_NS}),) if t_ns == 0 else ()
-        inputs: dict[str, Any] = {"v_pu": Sample.of(v_pu, t_ns), "f_hz": Sample.of(f_hz, t_ns), "emergency": started}
+        measured = {"v_pu": Sample.of(v_pu, t_ns), "f_hz": Sample.of(f_hz, t_ns)}
+        inputs: dict[str, Any] = {**measured, "emergency": started, "command": ()}
         step = federate.step(t_ns, inputs)
         for command in step.outputs["trip"]:
             field[command["cause"]] = t_ns + MS  # delivered
