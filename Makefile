@@ -23,7 +23,7 @@ run: $(VENV)/.run  ## run the quickstart scenario
 	$(BIN)/python run_cosim.py run quickstart
 
 test: $(VENV)/.test  ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup  # two cores, and a third worker since tests of devices mostly wait
 
 rehearsal: $(VENV)/.hil  ## a live run of the bench of real devices, with stand-ins in their place
 	$(BIN)/python run_cosim.py run hil_bench --live --operator "rehearsal"
